@@ -1,0 +1,1 @@
+"""Anything that turns audio into codes and layers."""

@@ -1,0 +1,1 @@
+"""Speech with words, phones and speakers."""

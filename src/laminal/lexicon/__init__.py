@@ -1,0 +1,1 @@
+"""Words: pronunciations, synonyms, pair lists."""

@@ -1,0 +1,1 @@
+"""Measures on arrays: distances, intervals, edits, units, signals."""

@@ -1,0 +1,1 @@
+"""Neural nets that know nothing of speech corpora: quantizer, tokenizer, discriminator, balancer."""

@@ -1,0 +1,1 @@
+"""Frozen networks that a tokenizer learns from."""

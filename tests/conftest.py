@@ -1,0 +1,47 @@
+"""Test set-up: shapes and types of every laminal function are checked, one thread, real data where it is."""
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+install_import_hook("laminal", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)  # two busy processes make OpenMP 5-8 times slower
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _folder(variable: str, default: str, name: str) -> Path:
+    folder = Path(os.environ.get(variable, ROOT / ".." / "shared" / default)) / name
+    if not folder.exists():
+        pytest.skip(f"no {folder}: set {variable} to run this on real material")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def librispeech_mini() -> Path:
+    """Folder of 178 aligned LibriSpeech utterances."""
+    return _folder("LAMINAL_DATA", "data", "librispeech-mini")
+
+
+@pytest.fixture(scope="session")
+def librispeech_untranscribed() -> Path:
+    """Folder of LibriSpeech audio without transcripts."""
+    return _folder("LAMINAL_DATA", "data", "librispeech-untranscribed")
+
+
+@pytest.fixture(scope="session")
+def vctk_mini() -> Path:
+    """Folder of 40 aligned VCTK utterances."""
+    return _folder("LAMINAL_DATA", "data", "vctk-mini")
+
+
+@pytest.fixture(scope="session")
+def whisper_base_encoder() -> Path:
+    """Folder of the real Whisper base encoder."""
+    return _folder("LAMINAL_WEIGHTS", "weights", "whisper_base_encoder")
