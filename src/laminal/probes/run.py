@@ -1,0 +1,39 @@
+"""Run probes on a codec: the one path of `probe.py` and of the training callback."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from laminal.codecs.base import Codec
+from laminal.results import Context, Items, Results, Score, Undefined
+
+
+def run_probes(codec: Codec, probes: Mapping[str, Any], context: Context, budget_s: float | None = None, tolerant: bool = False) -> Results:
+    """Run every probe of `probes` (name: Probe) on `codec` and collect scores, items and what is undefined.
+
+    With `budget_s` (seconds), probes that would start after it is spent are left out and listed as undefined. A probe that raises is
+    reported in `failures` when `tolerant` (a training goes on), and raises otherwise. Nothing of the codec is changed.
+    """
+    results = Results(context)
+    started = time.perf_counter()
+    for name, probe in probes.items():
+        if budget_s is not None and time.perf_counter() - started > budget_s:
+            results.undefined.append(Undefined(probe=name, what="all", reason=f"the time budget of {budget_s:g} s was spent before it"))
+            continue
+        begun = time.perf_counter()
+        found: list[Score | Items | Undefined] = []
+        try:
+            with torch.no_grad():
+                found.extend(probe.run(codec))
+        except Exception as error:
+            if not tolerant:
+                raise
+            results.failures[name] = f"{type(error).__name__}: {error}"
+            found.clear()  # a half-run probe leaves no rows: they would not be comparable with other epochs
+        results.scores += [each for each in found if isinstance(each, Score)]
+        results.items += [each for each in found if isinstance(each, Items)]
+        results.undefined += [each for each in found if isinstance(each, Undefined)]
+        results.seconds[name] = time.perf_counter() - begun
+    return results
