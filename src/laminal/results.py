@@ -1,12 +1,14 @@
 """Scores and items: the one schema of every number that laminal reports."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from laminal.atomic import replacing
 from laminal.errors import RequestError
@@ -113,43 +115,83 @@ class Results:
             raise RequestError(f"two scores share the key {doubled.iloc[0][list(KEY)].to_dict()}; a probe must name them apart")
         return table.astype({"higher_is_better": "boolean"})
 
-    def item_table(self) -> pd.DataFrame:
+    def item_table(self) -> pa.Table:
         """One row per pair, word or utterance, in ITEM_COLUMNS' order."""
-        return pd.concat([_block(self.context, block) for block in self.items], ignore_index=True) if self.items else _no_items()
+        blocks = [_block(self.context, block) for block in self.items]
+        return pa.concat_tables(blocks).unify_dictionaries() if blocks else ITEM_SCHEMA.empty_table()
 
 
-def _no_items() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype="float64" if name == "value" else "object") for name in ITEM_COLUMNS})
+_TYPES = {"epoch": pa.int64(), "step": pa.int64(), "probe_version": pa.int64(), "seed": pa.int64(), "n": pa.int64(), "clusters": pa.int64()}
+_TYPES |= {name: pa.float64() for name in ("value", "low", "high", "chance")} | {"higher_is_better": pa.bool_()}
+SCORE_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in COLUMNS])
+_NUMBERS = {"epoch": pa.int64(), "step": pa.int64(), "probe_version": pa.int64(), "item": pa.int64(), "value": pa.float64()}
+ITEM_SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.dictionary(pa.int32(), pa.string()))) for name in ITEM_COLUMNS])
 
 
-def _block(context: Context, block: Items) -> pd.DataFrame:
-    constant = {name: value for name, value in (asdict(context) | _keys(block)).items() if name in ITEM_COLUMNS}
+def _block(context: Context, block: Items) -> pa.Table:
     count = len(block.value)
-    table = pd.DataFrame({name: pd.Categorical.from_codes(np.zeros(count, int), [value]) for name, value in constant.items()})
-    table["item"] = np.arange(count)
-    table["a"] = list(block.a)
-    table["b"] = list(block.b) or [""] * count
-    table["cluster"] = list(block.cluster) or [""] * count
-    table["value"] = np.asarray(block.value, dtype=np.float64)
-    return table[list(ITEM_COLUMNS)].astype({name: "object" for name in constant})
+    empty = [""] * count
+    columns = {"item": np.arange(count), "a": list(block.a), "b": list(block.b) or empty, "cluster": list(block.cluster) or empty}
+    columns["value"] = np.asarray(block.value, dtype=np.float64)
+    constant = asdict(context) | {f.name: getattr(block, f.name) for f in fields(block) if f.name not in columns}
+    arrays = []
+    for column in ITEM_SCHEMA:
+        if column.name in columns:
+            arrays.append(pa.array(columns[column.name]).cast(column.type))
+        elif column.name in _NUMBERS:
+            arrays.append(pa.repeat(pa.scalar(constant[column.name], column.type), count))
+        else:  # one text for the whole block: a dictionary of one entry
+            indices = pa.array(np.zeros(count, dtype=np.int32))
+            arrays.append(pa.DictionaryArray.from_arrays(indices, pa.array([constant[column.name]], pa.string())))
+    return pa.table(arrays, schema=ITEM_SCHEMA)
 
 
-def _keys(block: Items) -> Mapping[str, Any]:
-    return {f.name: getattr(block, f.name) for f in fields(block) if f.name not in ("a", "b", "cluster", "value")}
+def store(folder: Path, results: Results) -> None:
+    """Write `results` into scores.parquet and items.parquet of `folder`, in the place of earlier rows of the same step and corpus."""
+    scores = pa.Table.from_pandas(results.score_table(), schema=SCORE_SCHEMA, preserve_index=False)
+    _rewrite(folder / "scores.parquet", scores, SCORE_SCHEMA, results.context)
+    _rewrite(folder / "items.parquet", results.item_table(), ITEM_SCHEMA, results.context)
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as parquet (zstd), atomically."""
-    with replacing(path) as temporary:
-        table.to_parquet(temporary, index=False, compression="zstd")
+def forget_after(folder: Path, step: int) -> None:
+    """Drop the rows of steps later than `step`: a run that goes on from there writes them anew."""
+    for name, schema in (("scores.parquet", SCORE_SCHEMA), ("items.parquet", ITEM_SCHEMA)):
+        if (folder / name).exists():
+            _copy(folder / name, schema, None, lambda table: pc.less_equal(table["step"], step))
+
+
+def _rewrite(path: Path, new: pa.Table, schema: pa.Schema, context: Context) -> None:
+    def others(table: pa.Table) -> pa.ChunkedArray:
+        same = pc.and_(pc.equal(table["step"], context.step), pc.equal(table["corpus"].cast(pa.string()), context.corpus))
+        return pc.invert(pc.and_(same, pc.equal(table["run"].cast(pa.string()), context.run)))
+
+    _copy(path, schema, new, others)
+
+
+def _copy(path: Path, schema: pa.Schema, new: pa.Table | None, keep: Callable[[pa.Table], pa.ChunkedArray]) -> None:
+    """Copy row group by row group (one a step), so memory holds one step however long the run is."""
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        if path.exists():
+            old = _open(path)
+            for group in range(old.num_row_groups):
+                table = old.read_row_group(group).select(schema.names).cast(schema)
+                kept = table.filter(keep(table))
+                if kept.num_rows:
+                    writer.write_table(kept, row_group_size=kept.num_rows)
+        if new is not None and new.num_rows:
+            writer.write_table(new, row_group_size=new.num_rows)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path} is not a readable table of scores ({error}); run probe.py again to make it") from error
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table that `write_table` wrote; raises RequestError where it is none."""
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{path} is not a readable score table ({error}); run probe.py again to make it") from error
+    """Read scores.parquet or items.parquet; raises RequestError where it is none."""
+    return _open(path).read().to_pandas()
 
 
 def layer_order(layers: Iterable[str]) -> list[str]:
