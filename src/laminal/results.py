@@ -194,6 +194,21 @@ def read_table(path: Path) -> pd.DataFrame:
     return _open(path).read().to_pandas()
 
 
+DEFAULTS = {"slice": ("", "audio"), "distance": ("", "euclidean"), "split": ("all",), "layer_mode": ("", "cumulative")}
+
+
+def key(score: Score) -> str:
+    """Name a score in dashboards: `probe/<probe>/<setting>/<metric>/L00`, with `@choice` for what is not the default.
+
+    No two scores of one probing share a name: every key column but the corpus is in it.
+    """
+    choices = "".join(f"@{getattr(score, name)}" for name, usual in DEFAULTS.items() if getattr(score, name) not in usual)
+    layer = [f"L{int(score.layer):02d}" if score.layer.isdigit() else score.layer] if score.layer else []
+    seed = f"@seed{score.seed}" if score.seed else ""
+    setting = [score.setting] if score.setting else []
+    return "/".join(["probe", score.probe, *setting, score.metric, *layer]) + choices + seed
+
+
 def layer_order(layers: Iterable[str]) -> list[str]:
     """Sort layer names: latent first, then by number."""
     return sorted(set(layers), key=lambda name: (name != "latent", int(name) if name.isdigit() else -1, name))

@@ -1,0 +1,105 @@
+"""Probes at checkpoints: the same `run_probes` as `probe.py`, before ModelCheckpoint, without touching the training."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from laminal.codecs.encodec import EncodecCodec
+from laminal.metrics import Sink
+from laminal.probes.run import run_probes
+from laminal.results import Context, Results, forget_after, key, store
+from laminal.task import TokenizerTask
+
+log = logging.getLogger("laminal")
+
+
+class ProbeCallback(lightning.Callback):
+    """Run `probes` on the live tokenizer at the end of every `every_epochs`-th validation, or every `every_steps` generator steps.
+
+    Scores and items go into `folder` (scores.parquet, items.parquet), to the sinks, and as `probe/...` into the metrics that
+    ModelCheckpoint can monitor. A probe that raises is reported and leaves the training alone. With several processes rank 0
+    probes while the others wait, so that scores do not depend on their number.
+    """
+
+    def __init__(
+        self,
+        probes: Mapping[str, Any],
+        folder: Path,
+        run: str,
+        corpus: str,
+        corpus_sha256: str,
+        every_epochs: int | None = 1,
+        every_steps: int | None = None,
+        budget_s: float | None = None,
+        sinks: Sequence[Sink] = (),
+        after: Callable[[Results], None] | None = None,
+    ):
+        self.probes = probes
+        self.folder = folder
+        self.constant = {"run": run, "corpus": corpus, "corpus_sha256": corpus_sha256}
+        self.every_epochs, self.every_steps = every_epochs, every_steps
+        self.budget_s = budget_s
+        self.sinks = sinks
+        self.after = after
+        self.probed_step = -1
+        self.seconds: list[dict[str, Any]] = []  # wall time by probe and step: into the manifest
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Drop the scores of steps later than where this training starts from."""
+        if trainer.is_global_zero:
+            forget_after(self.folder, _task(pl_module).generator_step)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
+        """Probe by generator steps where the cadence says so."""
+        step = _task(pl_module).generator_step
+        if self.every_steps and step % self.every_steps == 0 and step != self.probed_step:
+            self.probe(trainer, _task(pl_module))
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Probe by epochs; not in Lightning's sanity check."""
+        if trainer.sanity_checking or not self.every_epochs or (trainer.current_epoch + 1) % self.every_epochs:
+            return
+        if _task(pl_module).generator_step != self.probed_step:
+            self.probe(trainer, _task(pl_module))
+
+    def probe(self, trainer: lightning.Trainer, task: TokenizerTask) -> None:
+        """Probe the tokenizer as it is now."""
+        self.probed_step = task.generator_step
+        metrics: dict[str, float] = {}
+        if trainer.is_global_zero:
+            codec = EncodecCodec.from_module(task.tokenizer)
+            context = Context(
+                codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step, **self.constant
+            )  # fmt: skip
+            results = run_probes(codec, self.probes, context, self.budget_s, tolerant=True)
+            self._report(results)
+            metrics = headline_metrics(results)
+        metrics = trainer.strategy.broadcast(metrics)
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+
+    def _report(self, results: Results) -> None:
+        for name, reason in results.failures.items():
+            log.warning("probe %s failed at step %d and was left out: %s", name, results.context.step, reason)
+        self.seconds.append({"step": results.context.step, **results.seconds})
+        try:
+            store(self.folder, results)
+        except OSError as error:  # a full disk must not end the training: the checkpoint can be probed again later
+            log.warning("scores of step %d could not be written (%s): free space, then run probe.py on the checkpoint", results.context.step, error)
+        for sink in self.sinks:
+            sink.probe(results)
+        if self.after is not None:
+            self.after(results)
+
+
+def headline_metrics(results: Results) -> dict[str, float]:
+    """Name scores of the defaults (distance, slice, split, cumulative) as `probe/<probe>/<setting>/<metric>/L00`."""
+    return {key(score): score.value for score in results.scores if "@" not in key(score)}
+
+
+def _task(module: lightning.LightningModule) -> TokenizerTask:
+    assert isinstance(module, TokenizerTask)
+    return module

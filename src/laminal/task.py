@@ -1,0 +1,198 @@
+"""Training as a LightningModule: generator and discriminator in turn, codebooks by EMA, everything needed to go on exactly."""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from laminal.corpora.crops import Batch
+from laminal.errors import RequestError
+from laminal.losses.objective import Objective
+from laminal.nn.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSettings:
+    """AdamW for both sides; rates fall by a cosine from `lr` to `lr * final_lr` after a linear warm-up, by generator step."""
+
+    lr: float
+    discriminator_lr: float
+    betas: Sequence[float]
+    weight_decay: float
+    warmup_steps: int
+    final_lr: float
+    clip: float  # largest gradient norm; 0: no limit
+
+    def factor(self, step: int, total: int) -> float:
+        """Share of the full rate at generator step `step` of `total`."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        progress = min(1.0, (step - self.warmup_steps) / max(1, total - self.warmup_steps))
+        return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class TokenizerTask(lightning.LightningModule):
+    """A tokenizer, its objective and their optimizers.
+
+    `generator_step` counts optimizer steps of the generator: Lightning's `global_step` counts those of all optimizers.
+    `start_up(step)` gives batches that no training step uses: they start the codebooks.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        objective: Objective,
+        optimizer: OptimizerSettings,
+        total_steps: int,
+        accumulate: int = 1,
+        start_up: Callable[[int], Iterable[Batch]] | None = None,
+        recipe: dict[str, Any] | None = None,
+        norms_until: int = 0,
+        norms_every: int = 50,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.tokenizer = tokenizer
+        self.objective = objective
+        self.settings = optimizer
+        self.total_steps = total_steps
+        self.accumulate = accumulate
+        self.start_up = start_up
+        self.recipe = recipe or {}  # how to build the tokenizer again: goes into the checkpoint
+        self.norms_until, self.norms_every = norms_until, norms_every
+        self.generator_step = 0
+        self._micro = 0  # batches since the last optimizer step
+        self._restored_rng: dict[str, Any] | None = None
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One AdamW for tokenizer and loss heads, one for the discriminators where there are any."""
+        settings = self.settings
+        shared: dict[str, Any] = {"betas": (settings.betas[0], settings.betas[1]), "weight_decay": settings.weight_decay}
+        generator = [*(p for p in self.tokenizer.parameters() if p.requires_grad), *self.objective.head_parameters()]
+        optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(generator, lr=settings.lr, **shared)]
+        discriminator = list(self.objective.discriminator_parameters())
+        if discriminator:
+            optimizers.append(torch.optim.AdamW(discriminator, lr=settings.discriminator_lr, **shared))
+        return optimizers
+
+    def on_train_start(self) -> None:
+        """Start the codebooks by k-means, or put the random generators back where a checkpoint left them."""
+        if self._restored_rng is not None:
+            set_rng(self._restored_rng)
+            self._restored_rng = None
+        elif self.start_up is not None and not self.tokenizer.initialised:
+            self._start_codebooks()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """One micro-batch of generator, then discriminator; optimizers step every `accumulate` batches."""
+        last = self._micro + 1 == self.accumulate
+        factor = self.settings.factor(self.generator_step, self.total_steps)
+        optimizers = self._optimizers()
+        for optimizer, rate in zip(optimizers, (self.settings.lr, self.settings.discriminator_lr)):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+        with self._unsynchronised(not last):
+            out = self.tokenizer(batch.wav, batch.mask)
+            objective = self.objective.generator(out, batch)
+            self._check_finite(objective.raw)
+            raw = {f"train/{name}": value.detach() for name, value in objective.raw.items()}
+            if last and self.generator_step < self.norms_until and self.generator_step % self.norms_every == 0:
+                raw |= {f"norm/{name}": norm for name, norm in self.objective.gradient_norms(out, objective).items()}
+            self.manual_backward(objective.total / self.accumulate)
+        if last:
+            raw["train/gradient_norm"] = self._step(optimizers[0])
+        if len(optimizers) > 1:
+            with self._unsynchronised(not last):
+                loss = self.objective.discriminator(out, batch)
+                self.manual_backward(loss / self.accumulate)
+            raw["train/discriminator"] = loss.detach()
+            if last:
+                self._step(optimizers[1])
+        self._micro = 0 if last else self._micro + 1
+        self.generator_step += int(last)
+        raw["train/lr"] = torch.tensor(self.settings.lr * factor)
+        return raw | {f"codebooks/{name}": value for name, value in self.tokenizer.statistics().items()}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the mel and waveform terms on fixed crops of held-out speakers."""
+        out = self.tokenizer(batch.wav, batch.mask)
+        for name, value in self.objective.reconstruction(out, batch).items():
+            self.log(f"val/{name}", value, batch_size=len(batch.wav), logger=False, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out: the step, the random generators, and how to build the tokenizer."""
+        checkpoint["laminal"] = {"generator_step": self.generator_step, "rng": get_rng(), "tokenizer": self.recipe}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the step and the random generators."""
+        if "laminal" not in checkpoint:
+            raise RequestError("the checkpoint has no 'laminal' section: it is not one of a laminal run; give resume=checkpoints/<run>")
+        self.generator_step = checkpoint["laminal"]["generator_step"]
+        self._restored_rng = checkpoint["laminal"]["rng"]
+
+    def _optimizers(self) -> list[Any]:
+        optimizers = self.optimizers()
+        return list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
+
+    def _step(self, optimizer: Any) -> Tensor:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip or math.inf)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm.detach()
+
+    def _unsynchronised(self, active: bool) -> Any:
+        """Leave out the all-reduce of gradients that are not stepped on yet."""
+        block = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
+        return block() if active else nullcontext()
+
+    def _check_finite(self, raw: dict[str, Tensor]) -> None:
+        bad = [name for name, value in raw.items() if not torch.isfinite(value).all()]
+        if bad:
+            raise FloatingPointError(
+                f"loss {', '.join(bad)} is not finite at generator step {self.generator_step}: losses must stay finite; "
+                "lower optimizer.lr or that loss's weight, or resume from the last checkpoint"
+            )
+
+    def _start_codebooks(self) -> None:
+        assert self.start_up is not None
+        with torch.no_grad():
+            self.tokenizer.initialise(self._on_device(self.start_up))
+
+    def _on_device(self, start_up: Callable[[int], Iterable[Batch]]) -> Callable[[int], Iterable[tuple[Tensor, Tensor]]]:
+        def batches(layer: int) -> Iterable[tuple[Tensor, Tensor]]:
+            for batch in start_up(layer):
+                moved = batch.to(self.device)
+                yield moved.wav, moved.mask
+
+        return batches
+
+
+def get_rng() -> dict[str, Any]:
+    """State of every global random generator, as tensors and plain values (loadable with weights_only)."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def set_rng(state: dict[str, Any]) -> None:
+    """Put every global random generator into `state`."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
