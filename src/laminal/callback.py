@@ -72,9 +72,8 @@ class ProbeCallback(lightning.Callback):
         metrics: dict[str, float] = {}
         if trainer.is_global_zero:
             codec = EncodecCodec.from_module(task.tokenizer)
-            context = Context(
-                codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step, **self.constant
-            )  # fmt: skip
+            when = {"epoch": trainer.current_epoch, "step": task.generator_step}
+            context = Context(codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, **when, **self.constant)
             results = run_probes(codec, self.probes, context, self.budget_s, tolerant=True)
             self._report(results)
             metrics = headline_metrics(results)
@@ -88,7 +87,7 @@ class ProbeCallback(lightning.Callback):
         try:
             store(self.folder, results)
         except OSError as error:  # a full disk must not end the training: the checkpoint can be probed again later
-            log.warning("scores of step %d could not be written (%s): free space, then run probe.py on the checkpoint", results.context.step, error)
+            log.warning("scores of step %d could not be written (%s); free space, then run probe.py", results.context.step, error)
         for sink in self.sinks:
             sink.probe(results)
         if self.after is not None:

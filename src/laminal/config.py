@@ -107,12 +107,13 @@ def plain(config: Any) -> Any:
 
 def _merge_node(target: DictConfig, layer: DictConfig, path: str, source: str) -> None:
     for key in layer:
-        dotted = f"{path}{key}"
-        value, current = _raw(layer, key), _raw(target, key) if key in target else None
+        dotted = f"{path}{key!s}"
+        known = list(target)  # `in` would not see keys whose value is still missing
+        value, current = _raw(layer, key), _raw(target, key) if key in known else None
         if isinstance(value, str) and _is_slot(dotted, value):
             target[key] = twin(_shelf(dotted), value)
-        elif key not in target and not _names_twin(dotted):
-            raise RequestError(f"unknown key {dotted!r} in {source}: {_nearest(str(key), [str(known) for known in target])}")
+        elif key not in known and not _names_twin(dotted):
+            raise RequestError(f"unknown key {dotted!r} in {source}: {_nearest(str(key), [str(name) for name in known])}")
         elif isinstance(value, DictConfig) and "_target_" in value and (current is None or current.get("_target_") != value["_target_"]):
             target[key] = value
         elif isinstance(value, DictConfig) and isinstance(current, DictConfig):
@@ -170,7 +171,7 @@ def _include(node: DictConfig, path: Path) -> DictConfig:
         value = node._get_node(key)
         if isinstance(value, DictConfig):
             _include(value, path)
-        elif not isinstance(value, ListConfig) and not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+        elif not isinstance(value, ListConfig) and not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, str(key)):
             text = node[key]
             if isinstance(text, str) and text.endswith(".yaml"):
                 node[key] = read(_sibling(path, text))

@@ -1,0 +1,74 @@
+"""Words of a command line, and exit codes: 0 done, 1 the work failed, 2 the request was wrong (one line)."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from laminal.errors import DataError, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command line: configurations left to right, flags, and key=value words."""
+
+    configs: tuple[str, ...]
+    flags: frozenset[str]
+    overrides: tuple[str, ...]
+
+
+def parse(words: Sequence[str], flags: Sequence[str] = ()) -> Request:
+    """Sort `words` into `--config NAME` (repeatable), known `--flags` and key=value; raises RequestError on any other word."""
+    configs: list[str] = []
+    found: set[str] = set()
+    overrides: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        if word == "--config":
+            value = next(waiting, None)
+            if value is None or value.startswith("--"):
+                raise RequestError("--config needs a name or a path, for example --config semantic_rvq.yaml")
+            configs.append(value)
+        elif word.startswith("--config="):
+            configs.append(word.removeprefix("--config="))
+        elif word in flags:
+            found.add(word)
+        elif "=" in word and not word.startswith("-"):
+            overrides.append(word)
+        else:
+            raise RequestError(f"{word!r} is not understood: words are --config NAME, {', '.join(flags) or 'no flags'}, or key=value")
+    return Request(tuple(configs), frozenset(found), tuple(overrides))
+
+
+def run(main: Callable[[Sequence[str]], int | None], usage: str) -> None:
+    """Run `main` on the command line and exit by its result; a wrong request prints one line, never a traceback."""
+    words = sys.argv[1:]
+    if not words or set(words) & {"-h", "--help"}:
+        print(usage.strip())
+        sys.exit(0 if words else 2)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    quiet()
+    try:
+        sys.exit(main(words) or 0)
+    except RequestError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except DataError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"error: {error}; the work stopped: what was written before is whole", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; train.py resume=<the run's folder> goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def quiet() -> None:
+    """Hide what libraries say to their own developers."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message=".*(does not have many workers|srun|torch.utils._pytree|isinstance\\(treespec).*")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch", "httpx", "speechbrain", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,102 @@
+"""The folder of a run: its name, its lock, its manifest."""
+
+import datetime
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from laminal.atomic import write_json, write_text
+from laminal.config import plain
+from laminal.errors import RequestError
+
+PACKAGES = (
+    "laminal", "torch", "torchaudio", "lightning", "transformers", "speechbrain", "numpy", "pandas", "wandb", "pesq", "pystoi",
+    "espeakng-loader",
+)  # fmt: skip
+
+
+def make(out: Path, name: str | None, config_name: str) -> Path:
+    """Make a new run folder; raises RequestError where that name is taken: a new start never touches an old run."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = out / (name or f"{config_name}-{stamp}")
+    if folder.exists() and any(path for path in folder.iterdir() if path.name != ".lock"):
+        if name is not None:
+            raise RequestError(f"run={name}: {folder} exists; choose another name, or go on with resume={folder}")
+        folder = out / f"{config_name}-{stamp}-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Lock:
+    """One process group writes to a run folder: a second one is refused, and a killed one leaves no lock behind."""
+
+    def __init__(self, folder: Path):
+        self._file = (folder / ".lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise RequestError(f"{folder} is in use by another process; wait for it, stop it, or choose another run=NAME") from error
+
+    def release(self) -> None:
+        """Let the folder go."""
+        self._file.close()
+
+
+def write_config(folder: Path, config: DictConfig) -> None:
+    """Write the resolved configuration."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+
+
+def read_config(folder: Path) -> DictConfig:
+    """Read the resolved configuration of a run; raises RequestError where there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise RequestError(f"{folder} has no config.yaml: it is not a run folder; give checkpoints/<run>")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def update_manifest(folder: Path, **facts: Any) -> None:
+    """Add `facts` to manifest.json."""
+    path = folder / "manifest.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_json(path, known | facts)
+
+
+def environment(config: DictConfig) -> dict[str, Any]:
+    """Describe what ran: versions, git commit, arguments, hash of the configuration."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    text = json.dumps({key: value for key, value in plain(config).items() if key not in ("run", "resume", "out")}, sort_keys=True)
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "git": _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""),
+        "argv": sys.argv,
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git(*words: str) -> str:
+    source = Path(__file__).resolve().parent
+    try:
+        return subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
