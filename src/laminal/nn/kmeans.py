@@ -1,0 +1,45 @@
+"""k-means that starts a codebook: Lloyd's iterations from a private generator, empty clusters drawn anew."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from laminal.nn.nearest import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Centres, and how many vectors each one has."""
+
+    centres: Float[Tensor, "s d"]
+    counts: Float[Tensor, " s"]
+
+
+def kmeans(vectors: Float[Tensor, "n d"], clusters: int, iterations: int, generator: np.random.Generator) -> Clusters:
+    """Cluster `vectors` by Lloyd's algorithm from a random subset; raises ValueError where there is no vector.
+
+    Fewer vectors than clusters leave some clusters with count 0, at the place of a vector that another one serves.
+    """
+    if len(vectors) == 0:
+        raise ValueError("0 vectors cannot be clustered; k-means needs at least one: check the frame mask")
+    centres = vectors[_draw(len(vectors), clusters, generator).to(vectors.device)]
+    counts = vectors.new_zeros(clusters)
+    for iteration in range(iterations + 1):
+        assigned = nearest(vectors, centres)
+        counts = torch.bincount(assigned, minlength=clusters).to(vectors.dtype)
+        if iteration == iterations:
+            break
+        sums = torch.zeros_like(centres).index_add_(0, assigned, vectors)
+        empty = counts == 0
+        drawn = vectors[_draw(len(vectors), clusters, generator).to(vectors.device)]
+        centres = torch.where(empty[:, None], drawn, sums / counts.clamp_min(1)[:, None])
+    return Clusters(centres, counts)
+
+
+def _draw(population: int, count: int, generator: np.random.Generator) -> Int[Tensor, " count"]:
+    """`count` indices below `population`, without repetition as long as there are enough."""
+    rounds = -(-count // population)
+    return torch.from_numpy(np.concatenate([generator.permutation(population) for _ in range(rounds)])[:count])
