@@ -2,9 +2,10 @@
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import lightning
@@ -16,6 +17,8 @@ from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
 from laminal.losses.objective import Objective
 from laminal.nn.tokenizer import Tokenizer
+
+FIT_BATCHES = 32  # start-up batches for the losses' constants (teacher statistics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class TokenizerTask(lightning.LightningModule):
     """A tokenizer, its objective and their optimizers.
 
     `generator_step` counts optimizer steps of the generator: Lightning's `global_step` counts those of all optimizers.
-    `start_up(step)` gives batches that no training step uses: they start the codebooks.
+    `start_up()` gives batches of no training step: they fit the losses' constants and start the codebooks.
     """
 
     def __init__(
@@ -50,10 +53,10 @@ class TokenizerTask(lightning.LightningModule):
         tokenizer: Tokenizer,
         objective: Objective,
         optimizer: OptimizerSettings,
+        recipe: dict[str, Any],
         total_steps: int,
         accumulate: int = 1,
-        start_up: Callable[[int], Iterable[Batch]] | None = None,
-        recipe: dict[str, Any] | None = None,
+        start_up: Callable[[], Iterator[Batch]] | None = None,
         norms_until: int = 0,
         norms_every: int = 50,
     ):
@@ -62,10 +65,10 @@ class TokenizerTask(lightning.LightningModule):
         self.tokenizer = tokenizer
         self.objective = objective
         self.settings = optimizer
+        self.recipe = recipe  # arguments of Tokenizer: with the weights all that a checkpoint needs to be probed
         self.total_steps = total_steps
         self.accumulate = accumulate
         self.start_up = start_up
-        self.recipe = recipe or {}  # how to build the tokenizer again: goes into the checkpoint
         self.norms_until, self.norms_every = norms_until, norms_every
         self.generator_step = 0
         self._micro = 0  # batches since the last optimizer step
@@ -83,12 +86,16 @@ class TokenizerTask(lightning.LightningModule):
         return optimizers
 
     def on_train_start(self) -> None:
-        """Start the codebooks by k-means, or put the random generators back where a checkpoint left them."""
+        """Fit what must be fitted before the first step, or put the random generators back where a checkpoint left them."""
         if self._restored_rng is not None:
             set_rng(self._restored_rng)
             self._restored_rng = None
-        elif self.start_up is not None and not self.tokenizer.initialised:
-            self._start_codebooks()
+        elif self.start_up is not None:
+            batches = (batch.to(self.device) for batch in self.start_up())
+            if not self.objective.ready:
+                self.objective.fit(list(islice(batches, FIT_BATCHES)), self.tokenizer.sample_rate)
+            if not bool(self.tokenizer.quantizer.ready.all()):
+                self.tokenizer.initialise((batch.wav, batch.mask) for batch in batches)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One micro-batch of generator, then discriminator; optimizers step every `accumulate` batches."""
@@ -100,31 +107,34 @@ class TokenizerTask(lightning.LightningModule):
                 group["lr"] = rate * factor
         with self._unsynchronised(not last):
             out = self.tokenizer(batch.wav, batch.mask)
-            objective = self.objective.generator(out, batch)
-            self._check_finite(objective.raw)
-            raw = {f"train/{name}": value.detach() for name, value in objective.raw.items()}
+            terms = self.objective.generator(out, batch, self.generator_step)
+            shown = {f"train/{name}": value.detach() for name, value in (terms.raw | terms.logged).items()}
             if last and self.generator_step < self.norms_until and self.generator_step % self.norms_every == 0:
-                raw |= {f"norm/{name}": norm for name, norm in self.objective.gradient_norms(out, objective).items()}
-            self.manual_backward(objective.total / self.accumulate)
+                norms = self.objective.gradient_norms(out, terms.raw)
+                shown |= {f"norm/{name}": torch.tensor(value) for name, value in norms.items()}
+            self.manual_backward(terms.total / self.accumulate)
         if last:
-            raw["train/gradient_norm"] = self._step(optimizers[0])
+            shown["train/gradient_norm"] = self._step(optimizers[0])
         if len(optimizers) > 1:
             with self._unsynchronised(not last):
-                loss = self.objective.discriminator(out, batch)
+                loss = self.objective.discriminator(out, batch, self.generator_step)
                 self.manual_backward(loss / self.accumulate)
-            raw["train/discriminator"] = loss.detach()
+            shown["train/discriminator"] = loss.detach()
             if last:
                 self._step(optimizers[1])
         self._micro = 0 if last else self._micro + 1
         self.generator_step += int(last)
-        raw["train/lr"] = torch.tensor(self.settings.lr * factor)
-        return raw | {f"codebooks/{name}": value for name, value in self.tokenizer.statistics().items()}
+        shown["train/lr"] = torch.tensor(self.settings.lr * factor)
+        for name, values in (("perplexity", out.perplexity), ("usage", out.usage)):
+            shown |= {f"codebooks/{name}/L{layer:02d}": value for layer, value in enumerate(values.detach(), start=1)}
+        return shown
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the mel and waveform terms on fixed crops of held-out speakers."""
+        """Log the reconstruction terms on fixed crops of held-out speakers."""
         out = self.tokenizer(batch.wav, batch.mask)
-        for name, value in self.objective.reconstruction(out, batch).items():
-            self.log(f"val/{name}", value, batch_size=len(batch.wav), logger=False, sync_dist=True)
+        for name in ("waveform", "mel"):
+            if name in self.objective.losses:
+                self.log(f"val/{name}", self.objective.losses[name](out, batch), batch_size=len(batch.wav), logger=False, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out: the step, the random generators, and how to build the tokenizer."""
@@ -153,31 +163,10 @@ class TokenizerTask(lightning.LightningModule):
         block = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         return block() if active else nullcontext()
 
-    def _check_finite(self, raw: dict[str, Tensor]) -> None:
-        bad = [name for name, value in raw.items() if not torch.isfinite(value).all()]
-        if bad:
-            raise FloatingPointError(
-                f"loss {', '.join(bad)} is not finite at generator step {self.generator_step}: losses must stay finite; "
-                "lower optimizer.lr or that loss's weight, or resume from the last checkpoint"
-            )
-
-    def _start_codebooks(self) -> None:
-        assert self.start_up is not None
-        with torch.no_grad():
-            self.tokenizer.initialise(self._on_device(self.start_up))
-
-    def _on_device(self, start_up: Callable[[int], Iterable[Batch]]) -> Callable[[int], Iterable[tuple[Tensor, Tensor]]]:
-        def batches(layer: int) -> Iterable[tuple[Tensor, Tensor]]:
-            for batch in start_up(layer):
-                moved = batch.to(self.device)
-                yield moved.wav, moved.mask
-
-        return batches
-
 
 def get_rng() -> dict[str, Any]:
     """State of every global random generator, as tensors and plain values (loadable with weights_only)."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, internal, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),

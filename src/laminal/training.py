@@ -1,0 +1,175 @@
+"""One training run: from a configuration to a run folder that holds everything to go on, to probe and to publish."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from omegaconf import DictConfig
+
+from laminal import experiment, runfolder
+from laminal.atomic import write_text
+from laminal.callback import ProbeCallback
+from laminal.config import plain
+from laminal.corpora.base import Corpus
+from laminal.corpora.crops import Batch, Crops, evaluation_crops, loader
+from laminal.corpora.split import Split
+from laminal.errors import RequestError
+from laminal.losses.objective import build as build_objective
+from laminal.metrics import Metrics, Sink
+from laminal.nn.export import export
+from laminal.nn.tokenizer import Tokenizer
+from laminal.results import Results
+from laminal.task import OptimizerSettings, TokenizerTask
+
+log = logging.getLogger("laminal")
+START_UP = 1_000_000_000  # batches from here on belong to no training step
+
+
+class Data(lightning.LightningDataModule):
+    """Training crops by step and fixed validation crops; a resumed training starts at its own step."""
+
+    def __init__(self, config: DictConfig, corpus: Corpus, split: Split):
+        super().__init__()
+        self.config, self.corpus, self.split = config, corpus, split
+        self.sample_rate = int(config.tokenizer.sample_rate)
+
+    def crops(self, rank: int = 0, ranks: int = 1) -> Crops:
+        """Training crops of one rank."""
+        data = self.config.data
+        return Crops(
+            self.corpus, self.split, sample_rate=self.sample_rate, seconds=data.seconds, batch=data.batch, pairs=data.pairs,
+            synonyms=data.synonyms, seed=self.config.seed, cache_bytes=data.cache_bytes, rank=rank, ranks=ranks,
+        )  # fmt: skip
+
+    def start_up(self) -> Iterator[Batch]:
+        """Give batches that no training step uses, the same on every rank."""
+        crops, step = self.crops(), START_UP
+        while True:
+            yield crops[step]
+            step += 1
+
+    def train_dataloader(self) -> "EpochLoader":
+        """Give the batches of an epoch, from the step that the task stands at."""
+        assert self.trainer is not None
+        crops = self.crops(self.trainer.global_rank, self.trainer.world_size)
+        epoch = self.config.trainer.steps_per_epoch * self.config.trainer.accumulate
+        task = self.trainer.lightning_module
+        assert isinstance(task, TokenizerTask)
+        return EpochLoader(crops, epoch, lambda: task.generator_step * task.accumulate, self.config.data.workers)
+
+    def val_dataloader(self) -> list[Batch]:
+        """Give fixed crops of held-out speakers."""
+        data = self.config.data
+        held = evaluation_crops(
+            self.corpus, self.split.test_speakers, data.validation_crops, data.seconds, self.sample_rate, self.config.seed, data.batch
+        )
+        return list(held)
+
+
+class EpochLoader:
+    """Batches up to the end of the epoch that `position` lies in; its length is that of a whole epoch, as Lightning counts."""
+
+    def __init__(self, crops: Crops, epoch: int, position: Callable[[], int], workers: int):
+        self.crops, self.epoch, self.position, self.workers = crops, epoch, position, workers
+
+    def __len__(self) -> int:
+        return self.epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = self.position()
+        return iter(loader(self.crops, start, (start // self.epoch + 1) * self.epoch, self.workers))
+
+
+class SaveOnTerm(lightning.Callback):
+    """On SIGTERM save last.ckpt at the end of the step; Lightning then leaves."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
+        """Look whether the signal has come."""
+        if trainer.received_sigterm:
+            trainer.save_checkpoint(self.folder / "last.ckpt")
+
+
+def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None = None) -> TokenizerTask:
+    """Build the task that `config` describes."""
+    recipe = {key: value for key, value in plain(config.tokenizer).items() if key != "_target_"}
+    losses = {name: section for name, section in plain(config.losses).items() if section is not None}
+    return TokenizerTask(
+        Tokenizer(**recipe),
+        build_objective(losses),
+        OptimizerSettings(**plain(config.optimizer)),
+        recipe=recipe,
+        total_steps=config.trainer.epochs * config.trainer.steps_per_epoch,
+        accumulate=config.trainer.accumulate,
+        start_up=start_up,
+        norms_until=config.log.gradient_norms_until,
+        norms_every=config.log.gradient_norms_every,
+    )
+
+
+def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink], after: Callable[[Results], None] | None = None) -> TokenizerTask:
+    """Train in `folder` (locked by the caller); with `resume` go on from its last.ckpt. Returns the trained task."""
+    begun = time.perf_counter()
+    corpus = experiment.corpus(config)
+    split = experiment.split(config, corpus)
+    if not resume:
+        runfolder.write_config(folder, config)
+        write_text(folder / "split.json", split.to_json())
+    facts = {"corpus": corpus.name, "corpus_sha256": corpus.sha256, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
+    runfolder.update_manifest(folder, **runfolder.environment(config), **facts, split_sha256=split.sha256, seed=config.seed)
+    data = Data(config, corpus, split)
+    task = task_of(config, data.start_up)
+    probing = config.probing
+    callback = ProbeCallback(
+        experiment.probes(config.probes, corpus, split), folder, run=folder.name, corpus=corpus.name, corpus_sha256=corpus.sha256,
+        every_epochs=probing.every_epochs, every_steps=probing.every_steps, budget_s=probing.budget_s, sinks=sinks, after=after,
+    )  # fmt: skip
+    trainer = lightning.Trainer(
+        accelerator=config.trainer.accelerator, devices=config.trainer.devices, num_nodes=config.trainer.nodes,
+        strategy=strategy(config), precision=config.trainer.precision, max_epochs=config.trainer.epochs, logger=False,
+        num_sanity_val_steps=0, default_root_dir=folder, reload_dataloaders_every_n_epochs=0, enable_model_summary=False,
+        callbacks=[callback, Metrics(folder / "metrics.csv", config.log.every_steps, sinks), SaveOnTerm(folder), checkpoints(config, folder),
+                   TQDMProgressBar(refresh_rate=10)],
+    )  # fmt: skip
+    ready = time.perf_counter()
+    trainer.fit(task, datamodule=data, ckpt_path=last_checkpoint(folder) if resume else None, weights_only=True)
+    if trainer.is_global_zero:
+        export(task.tokenizer, folder / "tokenizer")
+        wall = {"start_s": ready - begun, "fit_s": time.perf_counter() - ready, "probes": callback.seconds}
+        runfolder.update_manifest(folder, wall_time=wall, generator_steps=task.generator_step)
+    return task
+
+
+def strategy(config: DictConfig) -> Any:
+    """Choose Lightning's strategy: with several processes, DDP that bears losses without a part in a batch."""
+    several = config.trainer.devices not in (1, "1") or config.trainer.nodes > 1
+    return "ddp_find_unused_parameters_true" if config.trainer.strategy == "auto" and several else config.trainer.strategy
+
+
+def checkpoints(config: DictConfig, folder: Path) -> ModelCheckpoint:
+    """Save step=N.ckpt at the end of validation, after the probes, and last.ckpt."""
+    section = config.checkpoint
+    return ModelCheckpoint(
+        dirpath=folder, filename="step={generator_step:06.0f}", auto_insert_metric_name=False, monitor=section.monitor, mode=section.mode,
+        save_top_k=section.keep if section.monitor else -1, save_last=True, every_n_epochs=section.every_epochs,
+        save_on_train_epoch_end=False, enable_version_counter=False,
+    )  # fmt: skip
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Find last.ckpt of a run; raises RequestError where there is none."""
+    path = folder / "last.ckpt"
+    if not path.is_file():
+        raise RequestError(f"resume={folder}: no last.ckpt there (no checkpoint was written yet); start again without resume=")
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise RequestError(f"{path} is not a readable checkpoint ({type(error).__name__}); copy a step=*.ckpt over it") from error
+    return path
