@@ -1,0 +1,93 @@
+"""Acoustic alignment: the residual codebooks together should tell the voice that a speaker teacher hears."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from laminal.corpora.crops import Batch
+from laminal.errors import RequestError
+from laminal.losses.base import DiscriminatorFeatures, Frozen, Loss, full, masked_mean, resampled
+from laminal.nn.align import AttentionPooling
+from laminal.nn.tokenizer import TokenizerOutput
+from laminal.teachers.base import SpeakerTeacher
+
+
+class AcousticAlignLoss(Loss):
+    """KL(teacher || student) between softmaxes of a speaker embedding and of what attention pooling hears in z_2:K (arXiv 2507.06802).
+
+    The paper prints neither the align layer's shape nor the distributions. Our choices: `heads`-head attention pooling with one learned
+    query over the tokens alone, then Linear to the teacher's width; temperature 1, mean over the batch; the teacher z-scored per
+    dimension with training statistics. Both are traps measured: keys and values from the teacher leak (pure-noise tokens reach KL 0.13,
+    where tokens alone stay at the no-information 0.49), and the softmax of an L2-normalised embedding is flat (0.005 between speakers
+    against 0.98 z-scored). The statistics are buffers: `mean` and `std`, (d,), given here or estimated by `fit`.
+    `width`: of z_2:K. Crops without a real frame do not count.
+    """
+
+    name = "acoustic_align"
+    mean: Tensor
+    std: Tensor
+    fitted: Tensor
+
+    def __init__(
+        self, teacher: SpeakerTeacher, width: int, heads: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        self.teacher = Frozen(teacher)
+        self.pooling = AttentionPooling(width, heads)
+        self.projection = nn.Linear(width, teacher.width)
+        self.register_buffer("mean", torch.zeros(teacher.width))
+        self.register_buffer("std", torch.ones(teacher.width))
+        self.register_buffer("fitted", torch.tensor(False))
+        if (mean is None) != (std is None):
+            raise RequestError("acoustic_align was given one of mean and std; give both, or neither and call fit with training batches")
+        if mean is not None and std is not None:
+            self._set(torch.tensor(mean), torch.tensor(std))
+
+    def forward(self, out: TokenizerOutput, batch: Batch, features: DiscriminatorFeatures | None = None) -> Float[Tensor, ""]:
+        """Give the raw term, in nats; raises RequestError before the teacher's statistics are known."""
+        if not self.ready:
+            raise RequestError("acoustic_align does not know its teacher's mean and std; call fit with training batches, or give them")
+        with torch.autocast(batch.wav.device.type, enabled=False):
+            target = self.target(batch.wav, batch.mask, out.sample_rate)
+            student = self.projection(self.pooling(full(out.z_rest), out.frame_mask))
+            divergence = nn.functional.kl_div(student.log_softmax(dim=1), target.log(), reduction="none", log_target=True).sum(dim=1)
+            return masked_mean(divergence[:, None], out.frame_mask.any(dim=1, keepdim=True))
+
+    @torch.no_grad()
+    def target(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], sample_rate: int) -> Float[Tensor, "b d"]:
+        """Teacher's distribution: softmax of its z-scored embedding."""
+        return ((self._embed(wav, mask, sample_rate) - self.mean) / self.std).softmax(dim=1)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the teacher's statistics are known, given, estimated or loaded."""
+        return bool(self.fitted)
+
+    @torch.no_grad()
+    def fit(self, batches: Sequence[Batch], sample_rate: int) -> None:
+        """Estimate the teacher's mean and standard deviation, over the crops of all ranks; raises RequestError for fewer than two crops."""
+        moments = torch.zeros(3, self.mean.numel(), dtype=torch.float64, device=self.mean.device)
+        for batch in batches:
+            embeddings = self._embed(batch.wav, batch.mask, sample_rate).double()[batch.mask.any(dim=1)]
+            moments += torch.stack([torch.ones_like(embeddings), embeddings, embeddings.square()]).sum(dim=1)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(moments)
+        count, total, squares = moments
+        if count[0] < 2:
+            raise RequestError(f"acoustic_align cannot estimate a spread from {int(count[0])} crops; give fit more training batches")
+        self._set(total / count, (squares / count - (total / count).square()).clamp(min=0).sqrt())
+
+    def _set(self, mean: Float[Tensor, "d"], std: Float[Tensor, "d"]) -> None:
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=1e-3 * float(std.mean()) + 1e-12))  # a dimension that never moves must not explode
+        self.fitted.fill_(True)
+
+    def _embed(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], sample_rate: int) -> Float[Tensor, "b d"]:
+        teacher = self.teacher.on(wav.device)
+        heard = resampled(wav * mask, sample_rate, teacher.sample_rate)
+        if heard.shape[1] != mask.shape[1]:
+            nearest = torch.arange(heard.shape[1], device=mask.device) * sample_rate // teacher.sample_rate
+            mask = mask[:, nearest.clamp(max=mask.shape[1] - 1)]
+        return full(teacher.embed(heard, mask)).to(self.mean.device)

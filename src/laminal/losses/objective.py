@@ -1,0 +1,168 @@
+"""Objective: losses by name, each weighted once; raw terms and gradient norms to log; the discriminators' step."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from laminal.corpora.crops import Batch
+from laminal.errors import RequestError
+from laminal.losses.base import Critic, DiscriminatorFeatures, Loss, frozen
+from laminal.nn.balancer import Balancer
+from laminal.nn.tokenizer import TokenizerOutput
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveOutput:
+    """`total`: weighted sum, to call backward on; `raw`: each term unweighted, with its graph; `logged`: further values, without graph."""
+
+    total: Float[Tensor, ""]
+    raw: dict[str, Float[Tensor, ""]]
+    logged: dict[str, Float[Tensor, ""]]
+
+
+class Objective(nn.Module):
+    """The generator's objective, sum of weight * raw term, and the discriminators' own.
+
+    A loss of weight 0 is dropped before anything of it is called. With `balancer` (a function from names to a Balancer) the losses on the
+    waveform alone go through it; losses on codes stay outside (EnCodec, arXiv 2210.13438, section 3.4).
+    Raises RequestError for a weight without its loss, a loss without its weight, a weight that is negative or not finite, and a loss that
+    needs discriminators where none of weight above 0 owns them.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, Loss],
+        weights: Mapping[str, float],
+        balancer: Callable[[Sequence[str]], Balancer] | None = None,
+    ) -> None:
+        super().__init__()
+        if set(losses) != set(weights):
+            raise RequestError(f"losses and weights differ in {sorted(set(losses) ^ set(weights))}; give each loss one weight")
+        self.weights = {name: checked_weight(name, weights[name]) for name in losses if weights[name] != 0}
+        self.losses = nn.ModuleDict({name: losses[name] for name in self.weights})
+        critics = [name for name, loss in self._losses() if isinstance(loss, Critic)]
+        wanting = [name for name, loss in self._losses() if loss.needs_features]
+        if len(critics) > 1 or (wanting and not critics):
+            raise RequestError(f"{wanting} need one loss that owns discriminators, there are {critics}; give adversarial a weight above 0")
+        self._critic = critics[0] if critics else None
+        on_waveform = [name for name, loss in self._losses() if loss.on_waveform]
+        self.balancer = balancer(on_waveform) if balancer is not None and on_waveform else None
+
+    def generator(self, out: TokenizerOutput, batch: Batch, step: int | None = None) -> ObjectiveOutput:
+        """Give the generator's terms; the discriminators are judges here and receive no gradient.
+
+        Raises FloatingPointError naming the loss (and `step`) where a term is not finite.
+        """
+        critic = self.critic
+        with frozen(critic.discriminators) if critic is not None else nullcontext():
+            features: DiscriminatorFeatures | None = critic.features(out, batch) if critic is not None else None
+            raw = {name: loss(out, batch, features) for name, loss in self._losses()}
+        _check_finite(raw, step)
+        logged = {f"{name}/{key}": value for name, loss in self._losses() for key, value in loss.logged.items()}
+        return ObjectiveOutput(self._total(raw, out), raw, logged)
+
+    def forward(self, out: TokenizerOutput, batch: Batch, step: int | None = None) -> ObjectiveOutput:
+        """Give the generator's terms."""
+        return self.generator(out, batch, step)
+
+    def discriminator(self, out: TokenizerOutput, batch: Batch, step: int | None = None) -> Float[Tensor, ""]:
+        """Give the discriminators' loss; raises RequestError where there are none (see `critic`), FloatingPointError if not finite."""
+        if self.critic is None:
+            raise RequestError("this objective has no discriminators; ask for their step only where `critic` is not None")
+        loss = self.critic.discriminator(out, batch)
+        _check_finite({"discriminator": loss}, step)
+        return loss
+
+    def gradient_norms(self, out: TokenizerOutput, raw: Mapping[str, Float[Tensor, ""]]) -> dict[str, float]:
+        """L2 norm of each unweighted term's gradient at the latent, before `backward` is called on the total.
+
+        Since z, z_1 and z_2:K are straight-through copies of the latent, this is the norm at z for a loss on audio, at z_1 or z_2:K for a
+        loss on codes: one place where all can be compared. Costs a backward pass through the decoder for each loss on audio.
+        """
+        norms = {}
+        for name, term in raw.items():
+            gradient: Tensor | None = None
+            if term.requires_grad:
+                (gradient,) = torch.autograd.grad(term, out.latent, retain_graph=True, allow_unused=True)
+            norms[name] = 0.0 if gradient is None else float(gradient.float().norm())
+        return norms
+
+    def fit(self, batches: Sequence[Batch], sample_rate: int) -> None:
+        """Let the losses that need it learn their constants from training batches; what a checkpoint brought is kept."""
+        for _, loss in self._losses():
+            if not loss.ready:
+                loss.fit(batches, sample_rate)
+
+    @property
+    def ready(self) -> bool:
+        """Whether no loss waits for `fit`."""
+        return all(loss.ready for _, loss in self._losses())
+
+    @property
+    def critic(self) -> Critic | None:
+        """The loss that owns the discriminators, if any."""
+        loss = self.losses[self._critic] if self._critic is not None else None
+        return loss if isinstance(loss, Critic) else None
+
+    def discriminator_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the discriminators' optimizer; empty where there are none."""
+        return [] if self.critic is None else list(self.critic.discriminators.parameters())
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the losses that are learnt with the generator: projections and pooling."""
+        judges = {id(parameter) for parameter in self.discriminator_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in judges]
+
+    def _total(self, raw: Mapping[str, Tensor], out: TokenizerOutput) -> Tensor:
+        balanced: tuple[str, ...] = ()
+        terms = []
+        if self.balancer is not None and self.training and out.audio.requires_grad:
+            balanced = self.balancer.names
+            terms.append(self.balancer(raw, self.weights, out.audio))
+        terms += [self.weights[name] * term for name, term in raw.items() if name not in balanced]
+        return torch.stack(terms).sum() if terms else out.latent.sum() * 0
+
+    def _losses(self) -> Iterator[tuple[str, Loss]]:
+        for name, loss in self.losses.items():
+            assert isinstance(loss, Loss)
+            yield name, loss
+
+
+def build(losses: Mapping[str, Mapping[str, Any]], balancer: Callable[[Sequence[str]], Balancer] | None = None) -> Objective:
+    """Build the objective from configurations (`_target_`, `weight`, arguments); one of weight 0 is not even constructed.
+
+    Raises RequestError where a configuration has no weight, and whatever Objective raises.
+    """
+    from hydra.utils import instantiate
+
+    built, weights = {}, {}
+    for name, config in losses.items():
+        arguments = dict(config)
+        if "weight" not in arguments:
+            raise RequestError(f"losses.{name} has no weight; say losses.{name}.weight=1, or 0 to leave it out")
+        weight = checked_weight(name, arguments.pop("weight"))
+        if weight:
+            built[name], weights[name] = instantiate(arguments, _convert_="all"), weight
+    return Objective(built, weights, balancer)
+
+
+def checked_weight(name: str, weight: float) -> float:
+    """Give the weight as a number; raises RequestError where it is none, or negative, or not finite."""
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+        raise RequestError(f"the weight of {name} is {weight!r}, not a number from 0 on; use 0 to leave the loss out")
+    return float(weight)
+
+
+def _check_finite(terms: Mapping[str, Tensor], step: int | None) -> None:
+    """Look at all terms at once (one wait for the device), and at each only when something is wrong."""
+    if not terms or bool(torch.stack([term.detach().float() for term in terms.values()]).isfinite().all()):
+        return
+    wrong = {name: float(term) for name, term in terms.items() if not bool(term.isfinite())}
+    at = "" if step is None else f" at step {step}"
+    said = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+    raise FloatingPointError(f"loss {said}{at}: losses must be finite; lower the learning rate, or go on from the last checkpoint")
