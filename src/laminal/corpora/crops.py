@@ -1,0 +1,223 @@
+"""Batches of fixed-length crops with the words in them and how these relate; a batch is a pure function of seed, step and rank."""
+
+import mmap
+import multiprocessing
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from laminal.corpora.base import Corpus
+from laminal.corpora.sampler import SPARE, PairSampler, Place, PlainSampler
+from laminal.corpora.split import Split
+from laminal.corpora.vocabulary import Relations, Tokens, tokens
+from laminal.errors import DataError, RequestError
+
+ROUNDING = 1e-3  # s: a crop starts on a sample, so a word may stick out by less than one
+ATTEMPTS = 8  # other crops tried in place of one that cannot be read
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops at the tokenizer's rate, and the training words wholly inside them (spans, over the whole batch) with their relations."""
+
+    wav: Float[Tensor, "b t"]
+    mask: Bool[Tensor, "b t"]  # real samples, not padding
+    speaker: Int[Tensor, " b"]
+    span_row: Int[Tensor, " w"]  # the crop it lies in
+    span_start: Float[Tensor, " w"]  # seconds in the crop
+    span_end: Float[Tensor, " w"]
+    span_word: Int[Tensor, " w"]
+    span_speaker: Int[Tensor, " w"]
+    positive: Bool[Tensor, "w w"]  # same word or synonym of the split, by another speaker
+    excluded: Bool[Tensor, "w w"]  # neither positive nor negative: itself, same lemma, other synonyms, held-out pairs
+    hard: Bool[Tensor, "w w"]  # near-homophones of the split
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Move every tensor to `device`."""
+        return Batch(**{part.name: getattr(self, part.name).to(device, non_blocking=True) for part in fields(self)})
+
+    def pin_memory(self) -> "Batch":
+        """Pin every tensor (the DataLoader calls this)."""
+        return Batch(**{part.name: getattr(self, part.name).pin_memory() for part in fields(self)})
+
+
+class Waveforms:
+    """The audio of a corpus at one rate; whole recordings stay in memory as int16 up to a budget, shared with forked processes.
+
+    Which ones are kept depends on the budget and the order alone, never on what was asked before; of the others only the crop is decoded.
+    """
+
+    def __init__(self, corpus: Corpus, lengths: Sequence[float], sample_rate: int, cache_bytes: int) -> None:
+        self._corpus, self._rate = corpus, sample_rate
+        room = np.ceil(np.asarray(lengths) * sample_rate).astype(np.int64) + 1
+        ends = np.cumsum(room)
+        self._kept = int(np.searchsorted(2 * ends, cache_bytes, side="right"))
+        self._offset = np.concatenate(([0], ends[: self._kept]))
+        self._allocate()
+
+    def crop(self, index: int, start: int, count: int) -> Float32[np.ndarray, " t"]:
+        """Give samples [start, start + count) of recording `index`, fewer where it ends; raises DataError where it is unreadable."""
+        if index >= self._kept:
+            return self._corpus.crop(self._corpus[index], start / self._rate, count / self._rate, self._rate).numpy()[:count]
+        first, last = int(self._offset[index]), int(self._offset[index + 1])
+        with self._lock:  # another process may be writing this recording
+            if self._held[index] == 0:
+                whole = self._corpus.wav(self._corpus[index], self._rate).numpy()[: last - first]
+                self._samples[first : first + len(whole)] = np.clip(np.rint(whole * 32768), -32768, 32767)
+                self._held[index] = len(whole)
+            end = first + int(self._held[index])
+        return self._samples[min(first + start, end) : min(first + start + count, end)].astype(np.float32) / 32768
+
+    def _allocate(self) -> None:
+        # Anonymous shared pages: no limit of /dev/shm, and none is taken before it is written.
+        self._samples = np.frombuffer(mmap.mmap(-1, 2 * max(int(self._offset[-1]), 1)), dtype=np.int16)
+        self._held = np.frombuffer(mmap.mmap(-1, 8 * max(self._kept, 1)), dtype=np.int64)
+        self._lock = multiprocessing.get_context("fork").Lock()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the shared pages behind: a spawned process has its own."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_samples", "_held", "_lock")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Restore, with empty pages."""
+        self.__dict__.update(state)
+        self._allocate()
+
+
+class Crops(Dataset[Batch]):
+    """Training batches: `self[step]` is the batch of `step` on this rank, whatever was asked before.
+
+    Of `batch` crops of `seconds` s, a fraction `pairs` is drawn around words that relate (a synonym rather than the same word in a
+    fraction `synonyms` of them), the rest uniformly over the seconds of the training speakers. `cache_bytes` bounds the decoded
+    audio kept in memory (16 kHz takes 115 MB an hour). Raises RequestError on a leaking split and on wrong numbers.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: Split,
+        *,
+        sample_rate: int,
+        seconds: float,
+        batch: int,
+        pairs: float,
+        synonyms: float,
+        seed: int,
+        cache_bytes: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        split.check()
+        if not (seconds > 0 and batch >= 1 and 0 <= pairs <= 1 and 0 <= synonyms <= 1 and 0 <= rank < ranks):
+            given = f"seconds={seconds} batch={batch} pairs={pairs} synonyms={synonyms} rank={rank} ranks={ranks}"
+            raise RequestError(f"data: {given}: seconds > 0, batch >= 1, pairs and synonyms in [0, 1], 0 <= rank < ranks")
+        self._corpus = corpus.subset(split.train_speakers)
+        if len(self._corpus) == 0:
+            raise RequestError(f"{corpus.name}: no utterance by a training speaker of the split; make the split from this corpus")
+        self.speakers = self._corpus.speakers
+        self.words = tuple(sorted({word.label for utterance in self._corpus for word in utterance.words if split.trains(word.label)}))
+        self.lengths = [utterance.seconds for utterance in self._corpus]
+        self.sample_rate, self.seconds, self.batch, self.seed, self.rank, self.ranks = sample_rate, seconds, batch, seed, rank, ranks
+        self._tokens = tokens(self._corpus, self.words, self.speakers)
+        self._relations = Relations(split, self.words)
+        self._speaker = np.array([self.speakers.index(utterance.speaker) for utterance in self._corpus])
+        self._waveforms = Waveforms(self._corpus, self.lengths, sample_rate, cache_bytes)
+        self._paired = round(pairs * batch)
+        self._plain = PlainSampler(self.lengths, seconds, seed)
+        self._pairs = PairSampler(self._tokens, self._relations, self.lengths, seconds, synonyms, seed) if self._paired else None
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps in which the plain crops go once through the training speech (all of it drawn in pairs: the steps of as much speech)."""
+        return max(1, self._plain.crops // (((self.batch - self._paired) or self.batch) * self.ranks))
+
+    def places(self, step: int) -> list[Place]:
+        """Where the crops of `step` lie, the paired ones first."""
+        paired = self._pairs.places(step, self.ranks, self._paired)[self.rank] if self._pairs else []
+        plain = self.batch - len(paired)
+        first = (step * self.ranks + self.rank) * plain
+        return paired + [self._plain.place(position) for position in range(first, first + plain)]
+
+    def __getitem__(self, step: int) -> Batch:
+        """Make the batch of `step`; raises DataError where the audio is unreadable again and again."""
+        found = [self._read(place, step, row) for row, place in enumerate(self.places(step))]
+        wavs, places = [wav for wav, _ in found], [place for _, place in found]
+        return _batch(wavs, places, self._speaker, self._tokens, self._relations, self.seconds, self.sample_rate)
+
+    def _read(self, place: Place, step: int, row: int) -> tuple[Float32[np.ndarray, " t"], Place]:
+        """Read one crop, or another one, told by a warning, in place of one that cannot be read."""
+        rng = np.random.default_rng([self.seed, SPARE, step, self.rank, row])
+        for attempt in range(ATTEMPTS):
+            try:
+                return _read(self._waveforms, place, self.seconds, self.sample_rate)
+            except DataError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                warnings.warn(f"{error}; another crop takes its place", stacklevel=2)
+                place = self._plain.place(int(rng.integers(self._plain.crops)))
+        raise AssertionError("unreachable")
+
+
+def loader(dataset: Crops, steps_from: int, steps_to: int, workers: int, pin: bool = False) -> DataLoader[Batch]:
+    """Iterate batches steps_from .. steps_to - 1, the same for any number of workers, without a draw from torch's global generator."""
+    steps: Iterable[int] = range(steps_from, steps_to)
+    own = torch.Generator().manual_seed(0)  # the DataLoader draws a seed for its workers, by default from the global generator
+    return DataLoader(dataset, batch_size=None, sampler=steps, num_workers=workers, generator=own, collate_fn=_as_is, pin_memory=pin)
+
+
+def evaluation_crops(
+    corpus: Corpus, speakers: frozenset[str], count: int, seconds: float, sample_rate: int, seed: int, batch: int = 8
+) -> tuple[Batch, ...]:
+    """Fix `count` crops of `speakers` (held-out ones), uniform over their seconds, in batches of at most `batch`, without spans."""
+    held = corpus.subset(speakers)
+    if len(held) == 0 or count < 1:
+        given = f"{corpus.name}: {count} crops of {len(speakers)} held-out speakers, of whom {len(held)} utterances are there"
+        raise RequestError(f"{given}: at least 1 of each; raise split.speakers")
+    lengths = [utterance.seconds for utterance in held]
+    speaker = np.array([held.speakers.index(utterance.speaker) for utterance in held])
+    waveforms = Waveforms(held, lengths, sample_rate, 0)
+    sampler = PlainSampler(lengths, seconds, seed)
+    places = [sampler.place(position) for position in range(count)]
+    wavs = [_read(waveforms, place, seconds, sample_rate)[0] for place in places]
+    parts = [slice(low, low + batch) for low in range(0, count, batch)]
+    return tuple(_batch(wavs[part], places[part], speaker, None, None, seconds, sample_rate) for part in parts)
+
+
+def _read(waveforms: Waveforms, place: Place, seconds: float, sample_rate: int) -> tuple[Float32[np.ndarray, " t"], Place]:
+    start = int(place.start * sample_rate)  # on a sample, and never past the end
+    return waveforms.crop(place.utterance, start, round(seconds * sample_rate)), Place(place.utterance, start / sample_rate)
+
+
+def _batch(
+    wavs: list[np.ndarray],
+    places: list[Place],
+    speaker: Int[np.ndarray, " u"],
+    found: Tokens | None,
+    relations: Relations | None,
+    seconds: float,
+    sample_rate: int,
+) -> Batch:
+    length = round(seconds * sample_rate)
+    wav, mask = np.zeros((len(wavs), length), dtype=np.float32), np.zeros((len(wavs), length), dtype=bool)
+    for row, samples in enumerate(wavs):
+        wav[row, : len(samples)], mask[row, : len(samples)] = samples, True
+    nothing = np.zeros(0, dtype=np.int64)
+    inside = [found.inside(p.utterance, p.start - ROUNDING, p.start + seconds + ROUNDING) if found else nothing for p in places]
+    span, span_row = np.concatenate(inside), np.repeat(np.arange(len(places)), [len(one) for one in inside])
+    origin = np.array([place.start for place in places])[span_row]
+    start, end, word, said = (found.start[span], found.end[span], found.word[span], found.speaker[span]) if found else (nothing,) * 4
+    related = relations.matrices(word, said) if relations else (np.zeros((0, 0), dtype=bool),) * 3
+    start, end = ((edge - origin).clip(0, seconds).astype(np.float32) for edge in (start, end))
+    spoken = speaker[[place.utterance for place in places]]
+    return Batch(*(torch.from_numpy(part) for part in (wav, mask, spoken, span_row, start, end, word, said, *related)))
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
