@@ -1,0 +1,85 @@
+"""From a name, a folder, a checkpoint or `file.py:Class` to a Codec."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from laminal import config
+from laminal.codecs.base import Codec
+from laminal.codecs.encodec import EncodecCodec
+from laminal.errors import RequestError
+from laminal.nn.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A tokenizer from a run's checkpoint, and where in the run it stands."""
+
+    tokenizer: Tokenizer
+    epoch: int
+    step: int
+
+
+def load_codec(what: str, **arguments: Any) -> Codec:
+    """Load the codec that `what` names, with `arguments` over those of its YAML twin.
+
+    `what`: a name of `configs/codecs`, `file.py:Class`, a checkpoint (.ckpt), a run folder (its last.ckpt), or a folder saved by
+    `EncodecModel.save_pretrained`. Raises RequestError where it is none of these or cannot be read.
+    """
+    path = Path(what)
+    if ".py:" in what:
+        return _from_file(what, arguments)
+    if path.suffix == ".ckpt" or (path / "last.ckpt").is_file():
+        return EncodecCodec.from_module(load_checkpoint(path).tokenizer)
+    if (path / "config.json").is_file():
+        return EncodecCodec(path=str(path), **arguments)
+    if path.exists():
+        raise RequestError(f"{what} holds neither last.ckpt nor config.json: give a run, a checkpoint or a folder of save_pretrained")
+    if path.suffix or "/" in what:
+        raise RequestError(f"{what} does not exist; give a checkpoint, a run folder, or one of {', '.join(config.names('codecs'))}")
+    from hydra.utils import instantiate
+
+    codec: Codec = instantiate(config.twin("codecs", what), **arguments)
+    return codec
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load the tokenizer of a checkpoint, or of the last one of a run folder; nothing in the file is executed.
+
+    Raises RequestError for a file that is truncated, foreign, or of another architecture.
+    """
+    file = path / "last.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise RequestError(f"{file} does not exist; give checkpoints/<run> or one of its step=*.ckpt")
+    try:
+        held = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RequestError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): it is truncated or not of torch") from error
+    if not isinstance(held, dict) or "laminal" not in held or "state_dict" not in held:
+        raise RequestError(f"{file} is no checkpoint of laminal (no 'laminal' section); for another codec say codec=NAME")
+    prefix = "tokenizer."
+    weights = {key.removeprefix(prefix): value for key, value in held["state_dict"].items() if key.startswith(prefix)}
+    try:
+        tokenizer = Tokenizer(**held["laminal"]["tokenizer"])
+        tokenizer.load_state_dict(weights)
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise RequestError(f"{file} does not fit its own description ({' '.join(str(error).split())[:200]}); it is damaged") from error
+    return Checkpoint(tokenizer.eval(), int(held.get("epoch", -1)), int(held["laminal"]["generator_step"]))
+
+
+def _from_file(what: str, arguments: dict[str, Any]) -> Codec:
+    file, _, name = what.rpartition(":")
+    if not Path(file).is_file():
+        raise RequestError(f"codec={what}: {file} does not exist; write codec=path/to/file.py:Class")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = getattr(module, name, None)
+    if made is None:
+        raise RequestError(f"codec={what}: {file} has no {name}; it has {', '.join(key for key in vars(module) if key[0] != '_')}")
+    codec: Codec = made(**arguments)
+    return codec

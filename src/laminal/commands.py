@@ -1,0 +1,71 @@
+"""The commands of `probe.py`: probe, check, compare."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from laminal import config as settings
+from laminal import probing
+from laminal.errors import RequestError
+from laminal.results import Results
+
+
+def probe(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
+    """Probe one checkpoint or codec, write its report, say the findings; returns 1 where a score could not be computed by a failure."""
+    from laminal.report import page, sentences
+
+    target, on = prepared(own, configs, rest)
+    results = probing.probe(target, on)
+    for line in sentences.summary(results.score_table()):
+        print(line)
+    print(page.write(target.folder))
+    return 0
+
+
+def prepared(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> tuple[probing.Target, probing.Ground]:
+    """Load what `ckpt=` or `codec=` names and what it is probed on."""
+    out = Path(str(own["out"])) if own.get("out") else None
+    names = listed(own.get("probe"))
+    cache = None if own.get("cache") is None else str(own["cache"])
+    if own.get("ckpt"):
+        path = Path(str(own["ckpt"]))
+        if not path.exists():
+            raise RequestError(f"ckpt={path} does not exist; give checkpoints/<run> or one of its step=*.ckpt")
+        config, split = probing.checkpoint_config(path, configs, rest)
+        return probing.checkpoint_target(path, out), probing.ground(config, names, split, cache)
+    arguments, rest = probing.arguments_of(rest, "codec")
+    config = settings.load(configs or ("probe",), rest)
+    return probing.codec_target(str(own["codec"]), arguments, out), probing.ground(config, names, None, cache)
+
+
+def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
+    """Probe A and B on the same items and say how they differ, with intervals and p corrected over layers."""
+    from laminal import compare
+
+    pair: list[Results] = []
+    for what in (own.get("ckpt"), own["against"]):
+        if what is None:
+            raise RequestError("against=B compares two checkpoints: give ckpt=A against=B")
+        words = dict(own) | {"ckpt": str(what)}
+        target, on = prepared(words, configs, rest)
+        pair.append(probing.probe(target, on))
+    for line in compare.sentences(compare.paired(*pair)):
+        print(line)
+    return 0
+
+
+def check(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
+    """Describe a corpus: hours, speakers, alignment, pairs per setting, expected intervals."""
+    from laminal import check_corpus
+
+    if own.get("codec"):
+        raise RequestError("check=true checks a corpus here; give corpus=NAME corpus.root=DIR")
+    print(check_corpus.describe(settings.load(configs or ("probe",), rest)))
+    return 0
+
+
+def listed(value: Any) -> list[str] | None:
+    """Read `a,b`, `[a, b]` or nothing as names."""
+    if value is None:
+        return None
+    return [str(each).strip() for each in (value.split(",") if isinstance(value, str) else value)]
