@@ -1,9 +1,7 @@
 """Batches of fixed-length crops with the words in them and how these relate; a batch is a pure function of seed, step and rank."""
 
-import mmap
-import multiprocessing
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from laminal.corpora.base import Corpus
 from laminal.corpora.sampler import SPARE, PairSampler, Place, PlainSampler
-from laminal.corpora.split import Split
+from laminal.corpora.split import Split, is_token
 from laminal.corpora.vocabulary import Relations, Tokens, tokens
+from laminal.corpora.waveforms import Waveforms
 from laminal.errors import DataError, RequestError
 
 ROUNDING = 1e-3  # s: a crop starts on a sample, so a word may stick out by less than one
@@ -46,49 +45,6 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """Pin every tensor (the DataLoader calls this)."""
         return Batch(**{part.name: getattr(self, part.name).pin_memory() for part in fields(self)})
-
-
-class Waveforms:
-    """The audio of a corpus at one rate; whole recordings stay in memory as int16 up to a budget, shared with forked processes.
-
-    Which ones are kept depends on the budget and the order alone, never on what was asked before; of the others only the crop is decoded.
-    """
-
-    def __init__(self, corpus: Corpus, lengths: Sequence[float], sample_rate: int, cache_bytes: int) -> None:
-        self._corpus, self._rate = corpus, sample_rate
-        room = np.ceil(np.asarray(lengths) * sample_rate).astype(np.int64) + 1
-        ends = np.cumsum(room)
-        self._kept = int(np.searchsorted(2 * ends, cache_bytes, side="right"))
-        self._offset = np.concatenate(([0], ends[: self._kept]))
-        self._allocate()
-
-    def crop(self, index: int, start: int, count: int) -> Float32[np.ndarray, " t"]:
-        """Give samples [start, start + count) of recording `index`, fewer where it ends; raises DataError where it is unreadable."""
-        if index >= self._kept:
-            return self._corpus.crop(self._corpus[index], start / self._rate, count / self._rate, self._rate).numpy()[:count]
-        first, last = int(self._offset[index]), int(self._offset[index + 1])
-        with self._lock:  # another process may be writing this recording
-            if self._held[index] == 0:
-                whole = self._corpus.wav(self._corpus[index], self._rate).numpy()[: last - first]
-                self._samples[first : first + len(whole)] = np.clip(np.rint(whole * 32768), -32768, 32767)
-                self._held[index] = len(whole)
-            end = first + int(self._held[index])
-        return self._samples[min(first + start, end) : min(first + start + count, end)].astype(np.float32) / 32768
-
-    def _allocate(self) -> None:
-        # Anonymous shared pages: no limit of /dev/shm, and none is taken before it is written.
-        self._samples = np.frombuffer(mmap.mmap(-1, 2 * max(int(self._offset[-1]), 1)), dtype=np.int16)
-        self._held = np.frombuffer(mmap.mmap(-1, 8 * max(self._kept, 1)), dtype=np.int64)
-        self._lock = multiprocessing.get_context("fork").Lock()
-
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the shared pages behind: a spawned process has its own."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_samples", "_held", "_lock")}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        """Restore, with empty pages."""
-        self.__dict__.update(state)
-        self._allocate()
 
 
 class Crops(Dataset[Batch]):
@@ -122,7 +78,8 @@ class Crops(Dataset[Batch]):
         if len(self._corpus) == 0:
             raise RequestError(f"{corpus.name}: no utterance by a training speaker of the split; make the split from this corpus")
         self.speakers = self._corpus.speakers
-        self.words = tuple(sorted({word.label for utterance in self._corpus for word in utterance.words if split.trains(word.label)}))
+        said = {word.label for utterance in self._corpus for word in utterance.words if is_token(word)}
+        self.words = tuple(sorted(filter(split.trains, said)))
         self.lengths = [utterance.seconds for utterance in self._corpus]
         self.sample_rate, self.seconds, self.batch, self.seed, self.rank, self.ranks = sample_rate, seconds, batch, seed, rank, ranks
         self._tokens = tokens(self._corpus, self.words, self.speakers)
@@ -153,7 +110,6 @@ class Crops(Dataset[Batch]):
 
     def _read(self, place: Place, step: int, row: int) -> tuple[Float32[np.ndarray, " t"], Place]:
         """Read one crop, or another one, told by a warning, in place of one that cannot be read."""
-        rng = np.random.default_rng([self.seed, SPARE, step, self.rank, row])
         for attempt in range(ATTEMPTS):
             try:
                 return _read(self._waveforms, place, self.seconds, self.sample_rate)
@@ -161,6 +117,7 @@ class Crops(Dataset[Batch]):
                 if attempt == ATTEMPTS - 1:
                     raise
                 warnings.warn(f"{error}; another crop takes its place", stacklevel=2)
+                rng = np.random.default_rng([self.seed, SPARE, step, self.rank, row, attempt])
                 place = self._plain.place(int(rng.integers(self._plain.crops)))
         raise AssertionError("unreachable")
 
