@@ -1,0 +1,281 @@
+"""Words in every layer of a codec: encode each stretch of audio once, look layers up from codes, average over a word's frames."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from laminal.cache import CodesCache, Shard, file_sha256, smallest_integer
+from laminal.codecs.base import Codec
+from laminal.corpora.base import Corpus, Utterance
+from laminal.errors import DataError, RequestError
+from laminal.lexicon import pronounce
+
+Slice = Literal["audio", "features"]
+Mode = Literal["cumulative", "single", "residual"]
+SHORTEST, LONGEST = 0.1, 1.5  # seconds
+EDGE = 1e-9  # frames; a centre on the edge of a word lies inside, whatever the rounding of the edge's decimal
+TICK = 0.01  # seconds; aligners tick so, and lengths of cuts are rounded to it: few distinct lengths, no padding
+BLOCK_TOKENS = 2048  # words encoded, cached and held at once
+BATCH_SECONDS = 16.0  # of audio in one call of the codec
+LOOKUP_FRAMES = 4096  # frames looked up at once: the layers of so many stay in the processor's cache
+BAD_SHARE = 0.05  # more unreadable utterances than this end the probe
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One spoken word; times in seconds within its utterance."""
+
+    word: str
+    utterance_id: str
+    speaker: str
+    start: float
+    end: float
+
+    @property
+    def name(self) -> str:
+        """`utterance:start-end`, enough to find the audio again."""
+        return f"{self.utterance_id}:{self.start:.4f}-{self.end:.4f}"
+
+
+@dataclass(frozen=True, slots=True)
+class WordFeatures:
+    """Mean over the frames of each word, for every layer; words of unreadable audio are NaN and not `ok`."""
+
+    layers: tuple[str, ...]
+    values: Float[np.ndarray, "w layers d"]  # float32
+    ok: Bool[np.ndarray, " w"]
+    empty: int  # words that held no frame centre and took the nearest frame
+    failed: tuple[tuple[str, str], ...] = ()  # (utterance, reason)
+
+    def in_mode(self, mode: Mode) -> "WordFeatures":
+        """Give `single` (codebook k alone) or `residual` (1..k without 1) by subtraction; layers that have none are left out."""
+        if mode == "cumulative":
+            return self
+        if mode not in get_args(Mode):
+            raise RequestError(f"layer_mode {mode!r} is none of {', '.join(get_args(Mode))}")
+        place = {name: index for index, name in enumerate(self.layers)}
+        last = max((int(name) for name in self.layers if name.isdigit()), default=0)
+        if mode == "single":
+            kept = [name for name in self.layers if name.isdigit()]
+            taken = [self.values[:, place[k]] - (self.values[:, place[str(int(k) - 1)]] if k != "1" else 0) for k in kept]
+        else:
+            kept = [str(k) for k in range(2, last + 1)]
+            taken = [self.values[:, place[k]] - self.values[:, place["1"]] for k in kept]
+        values = np.stack(taken, 1) if taken else self.values[:, :0]
+        return WordFeatures(tuple(kept), values, self.ok, self.empty, self.failed)
+
+
+def tokens(corpus: Corpus) -> tuple[Token, ...]:
+    """Words of `corpus` that probes use: alphabetic, in the CMU dictionary, 0.1 to 1.5 s long."""
+    known = pronounce.words()
+    return tuple(
+        Token(word.label, utterance.id, utterance.speaker, word.start, word.end)
+        for utterance in corpus
+        for word in utterance.words
+        if SHORTEST - EDGE <= word.end - word.start <= LONGEST + EDGE and word.label.isalpha() and word.label in known
+    )
+
+
+def frame_spans(
+    start: Float[np.ndarray, " w"], end: Float[np.ndarray, " w"], rate: float, count: int
+) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, " w"], Bool[np.ndarray, " w"]]:
+    """First frame, frame after the last, and whether it was empty, of each word [start, end] (seconds) among `count` frames.
+
+    Frame k is centred at (k + 0.5) / rate; a word holds the frames whose centre lies in it, edges included. A word without one takes the
+    frame whose centre is nearest to its middle. Words past the last frame take the last one and count as empty.
+    """
+    first = np.maximum(np.ceil(start * rate - 0.5 - EDGE), 0).astype(np.int64)
+    stop = np.minimum(np.floor(end * rate - 0.5 + EDGE) + 1, count).astype(np.int64)
+    nearest = np.clip(np.floor((start + end) / 2 * rate), 0, count - 1).astype(np.int64)
+    empty = first >= stop
+    return np.where(empty, nearest, first), np.where(empty, nearest + 1, stop), empty
+
+
+def word_features(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slice: Slice, cache: CodesCache | None = None) -> WordFeatures:
+    """Features of `tokens` in every layer of `codec`: "latent" and "1".."K", accumulated.
+
+    `slice="audio"` cuts the waveform and encodes the cut alone; "features" encodes the utterance and cuts frames. Words are worked through
+    in blocks of whole utterances, in the order of the corpus: equal requests make equal batches and equal bytes, cached or not.
+    Unreadable utterances are listed and skipped; raises DataError where they are more than 5 %.
+    """
+    if slice not in get_args(Slice):
+        raise RequestError(f"slice {slice!r} is none of {', '.join(get_args(Slice))}")
+    blocks = list(_blocks(corpus, tokens))
+    failed: dict[str, str] = {}
+    found: list[tuple[list[int], tuple[str, ...], np.ndarray, int]] = []
+    for block in blocks:
+        rows, shard = _shard(codec, corpus, block, tokens, slice, cache, failed)
+        if rows:
+            found.append((rows, *_layers(codec, shard), int(shard.empty.sum())))
+    utterances = sum(map(len, blocks))
+    if len(failed) > BAD_SHARE * utterances:
+        name, reason = next(iter(failed.items()))
+        raise DataError(f"{len(failed)} of {utterances} utterances are unusable, over 5 % (the first: {name}: {reason}); mend the corpus")
+    layers, shape = (found[0][1], found[0][2].shape[1:]) if found else ((), (0, 0))
+    values, ok = np.full((len(tokens), *shape), np.nan, np.float32), np.zeros(len(tokens), bool)
+    for rows, _, block_values, _ in found:
+        values[rows], ok[rows] = block_values, True
+    return WordFeatures(layers, values, ok, sum(empty for *_, empty in found), tuple(failed.items()))
+
+
+Block = list[tuple[Utterance, list[int]]]  # utterances and the rows of their tokens
+
+
+def _blocks(corpus: Corpus, tokens: Sequence[Token]) -> Iterator[Block]:
+    rows: dict[str, list[int]] = {}
+    for row, token in enumerate(tokens):
+        rows.setdefault(token.utterance_id, []).append(row)
+    block: Block = []
+    count = 0
+    for utterance in corpus:
+        if utterance.id in rows:
+            block.append((utterance, rows.pop(utterance.id)))
+            count += len(block[-1][1])
+        if count >= BLOCK_TOKENS:
+            yield block
+            block, count = [], 0
+    if rows:
+        raise RequestError(f"tokens of {next(iter(rows))!r}, which is not in corpus {corpus.name}: take both from one place")
+    if block:
+        yield block
+
+
+def _shard(
+    codec: Codec, corpus: Corpus, block: Block, tokens: Sequence[Token], slice: Slice, cache: CodesCache | None, failed: dict[str, str]
+) -> tuple[list[int], Shard]:
+    """Rows of the block that could be read, and their shard; from the cache where it is there."""
+    key = _key(codec, block, tokens, slice) if cache is not None else None
+    if cache is not None and key is not None and (shard := cache.get(key)) is not None:
+        return [row for _, rows in block for row in rows], shard
+    bad: dict[str, str] = {}
+    wavs: list[tuple[Tensor, list[int]]] = []
+    for utterance, rows in block:
+        try:
+            wav = corpus.wav(utterance, codec.sample_rate)
+            latest, length = max(tokens[row].end for row in rows), len(wav) / codec.sample_rate
+            if latest > length + 2 * TICK:
+                raise DataError(f"{utterance.path}: words to {latest:.2f} s but audio to {length:.2f} s; align it again")
+            wavs.append((wav, rows))
+        except DataError as error:
+            bad[utterance.id] = str(error)
+    read = [row for _, rows in wavs for row in rows]
+    encoded = dict(_encoded_cuts(codec, wavs, tokens) if slice == "audio" else _encoded_utterances(codec, wavs, tokens))
+    shard = _gather(codec, [encoded[row] for row in read])
+    failed |= bad
+    if cache is not None and key is not None and not bad:
+        cache.put(key, shard)
+    return read, shard
+
+
+def _key(codec: Codec, block: Block, tokens: Sequence[Token], slice: Slice) -> str | None:
+    digest = hashlib.sha256(f"{codec.name}\t{codec.revision}\t{codec.sample_rate}\t{slice}\n".encode())
+    for utterance, rows in block:
+        try:
+            digest.update(file_sha256(utterance.path).encode())
+        except DataError:
+            return None  # reading it will fail too, and say so
+        digest.update("".join(f" {tokens[row].start!r}-{tokens[row].end!r}" for row in rows).encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    codes: np.ndarray  # (q, n)
+    direct: np.ndarray  # (direct, d)
+    names: tuple[str, ...]
+    empty: bool
+
+
+def _encoded_cuts(codec: Codec, wavs: Sequence[tuple[Tensor, list[int]]], tokens: Sequence[Token]) -> Iterator[tuple[int, _Word]]:
+    """Encode each word's audio alone; equal lengths share a batch."""
+    cuts: dict[int, list[tuple[int, Tensor]]] = {}
+    for wav, rows in wavs:
+        for row in rows:
+            cut = _cut(wav, tokens[row], codec.sample_rate)
+            cuts.setdefault(len(cut), []).append((row, cut))
+    for length in sorted(cuts):
+        group = cuts[length]
+        size = max(1, int(BATCH_SECONDS * codec.sample_rate / length))
+        seconds = np.array([length / codec.sample_rate])
+        for begin in range(0, len(group), size):
+            batch = group[begin : begin + size]
+            codes, direct, names = _analysed(codec, torch.stack([cut for _, cut in batch]))
+            first, stop, empty = frame_spans(np.zeros(1), seconds, codec.frame_rate, direct.shape[2])
+            part = np.s_[first[0] : stop[0]]
+            means = direct[:, :, part].mean(2)
+            for index, (row, _) in enumerate(batch):
+                yield row, _Word(codes[index, :, part], means[index], names, bool(empty[0]))
+
+
+def _cut(wav: Tensor, token: Token, sample_rate: int) -> Tensor:
+    first = min(round(token.start * sample_rate), len(wav) - 1)
+    return wav[first : first + max(1, round(round((token.end - token.start) / TICK) * TICK * sample_rate))]
+
+
+def _encoded_utterances(codec: Codec, wavs: Sequence[tuple[Tensor, list[int]]], tokens: Sequence[Token]) -> Iterator[tuple[int, _Word]]:
+    """Encode each utterance whole and cut the frames of its words."""
+    for wav, rows in wavs:
+        codes, direct, names = _analysed(codec, wav[None])
+        start, end = (np.array([getattr(tokens[row], edge) for row in rows]) for edge in ("start", "end"))
+        first, stop, empty = frame_spans(start, end, codec.frame_rate, direct.shape[2])
+        for index, row in enumerate(rows):
+            part = np.s_[first[index] : stop[index]]
+            yield row, _Word(codes[0, :, part], direct[0, :, part].mean(1), names, bool(empty[index]))
+
+
+def _analysed(
+    codec: Codec, wav: Float[Tensor, "b t"]
+) -> tuple[Int[np.ndarray, "b q n"], Float[np.ndarray, "b direct n d"], tuple[str, ...]]:
+    """Codes and the latent of audio, from one pass of the codec's encoder.
+
+    A codec gives both at once by a method `codes_and_latent(wav) -> (codes, latent)`. Of one that has none, or no codes, all layers are
+    taken as they are: the same numbers, K times as much to keep.
+    """
+    with torch.no_grad():
+        wav = wav.to(getattr(codec, "device", "cpu"))
+        if hasattr(codec, "codes_and_latent"):
+            codes, latent = codec.codes_and_latent(wav)
+            return codes.cpu().numpy(), latent.float().cpu().numpy()[:, None], ("latent",)
+        layers = codec.layers(wav)
+        direct = torch.stack([layer.float() for layer in layers.values()], 1).cpu().numpy()
+        return np.zeros((len(direct), 0, direct.shape[2]), np.int64), direct, tuple(layers)
+
+
+def _gather(codec: Codec, words: Sequence[_Word]) -> Shard:
+    if not words:
+        return Shard(np.zeros((0, 0), np.uint8), np.zeros(0, np.int64), np.zeros((0, 0, 0), np.float32), (), np.zeros(0, bool))
+    return Shard(
+        np.concatenate([word.codes for word in words], 1).astype(smallest_integer(codec.codebook_size)),
+        np.array([word.codes.shape[1] for word in words]),
+        np.stack([word.direct for word in words]),
+        words[0].names,
+        np.array([word.empty for word in words]),
+    )
+
+
+def _layers(codec: Codec, shard: Shard) -> tuple[tuple[str, ...], Float[np.ndarray, "w layers d"]]:
+    """Names and word means of all layers: the direct ones as stored, the others looked up from codes some thousand frames at a time."""
+    if not len(shard.codes):
+        return shard.names, shard.direct
+    ends = np.cumsum(shard.lengths)
+    pieces: list[np.ndarray] = []
+    names: tuple[str, ...] = ()
+    begin = 0
+    while begin < len(ends):
+        frame = ends[begin] - shard.lengths[begin]
+        stop = max(begin + 1, int(np.searchsorted(ends, frame + LOOKUP_FRAMES, side="right")))
+        codes = torch.from_numpy(shard.codes[:, frame : ends[stop - 1]].astype(np.int64))[None]
+        with torch.no_grad():
+            layers = codec.layers(codes.to(getattr(codec, "device", "cpu")))
+        names = tuple(name for name in layers if name.isdigit())
+        starts = ends[begin:stop] - shard.lengths[begin:stop] - frame
+        lengths = shard.lengths[begin:stop, None].astype(np.float32)
+        pieces.append(np.stack([np.add.reduceat(layers[name][0].float().cpu().numpy(), starts, 0) / lengths for name in names], 1))
+        begin = stop
+    return shard.names + names, np.concatenate([shard.direct, np.concatenate(pieces)], 1)

@@ -1,0 +1,46 @@
+"""Bootstrap by cluster, all statistics at once: draws are weights, so a mean under every draw is one matrix product."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+LEVEL = 0.95
+
+
+def multiplicities(clusters: int, draws: int, seed: int) -> Float[np.ndarray, "draws clusters"]:
+    """How often each cluster comes up in each draw of `clusters` clusters with replacement."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws).astype(np.float64)
+
+
+def pair_weights(
+    counts: Float[np.ndarray, "draws clusters"], a: Int[np.ndarray, " p"], b: Int[np.ndarray, " p"]
+) -> Float[np.ndarray, "p draws"]:
+    """Weight of the pair of clusters (a, b) in each draw: the product of their multiplicities; of a pair within one cluster, its own.
+
+    Resampling pairs as if they were independent gives intervals half as wide as they should be: a word sits in many pairs.
+    """
+    by_cluster = np.ascontiguousarray(counts.T)
+    weights = by_cluster[a]
+    apart = a != b
+    weights[apart] *= by_cluster[b[apart]]
+    return weights
+
+
+def weighted_means(weights: Float[np.ndarray, "p draws"], values: Float[np.ndarray, "p k"]) -> Float[np.ndarray, "draws k"]:
+    """Mean of each column under each draw; NaN for a draw whose weights are all 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (weights.T @ values) / weights.sum(0)[:, None]
+
+
+def interval(draws: Float[np.ndarray, "draws k"], level: float = LEVEL) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Percentile interval of each column over the draws that are defined; NaN where fewer than 95 % of them are."""
+    low, high = np.full(draws.shape[1], np.nan), np.full(draws.shape[1], np.nan)
+    defined = np.isfinite(draws)
+    enough = defined.mean(0) >= LEVEL
+    whole = defined.all(0)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    if whole.any():
+        low[whole], high[whole] = np.quantile(draws[:, whole], tails, axis=0)
+    for column in np.flatnonzero(enough & ~whole):
+        low[column], high[column] = np.quantile(draws[defined[:, column], column], tails)
+    return low, high
