@@ -1,5 +1,8 @@
 """Audio files: anything libsndfile reads, any rate, mono or not, as mono float32."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +12,11 @@ import soxr
 
 from laminal.atomic import replacing
 from laminal.errors import DataError
+
+SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"})
+FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})  # the only ones that can hold NaN or infinity
+BLOCK = 1 << 18  # frames read at once while looking for NaN: memory stays flat in the length of a file
+STREAMED = 0x7FFF_0000  # a WAV written to a pipe gives about this length, or more, in its header: it says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,39 +33,67 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a file that holds samples; every failure inside the block of libsndfile's becomes a DataError."""
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            if file.frames < 1:
+                raise DataError(f"{path}: empty audio (0 samples); remove it or record it again")
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise DataError(f"{path}: unreadable audio ({error}); it may be truncated or no audio: fetch it again, as FLAC or WAV") from error
+
+
 def info(path: Path) -> AudioInfo:
     """Read the header of `path`; raises DataError where it cannot be read or holds no sample."""
-    try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"{path}: unreadable audio ({error}); libsndfile must read it: convert it to FLAC or WAV") from error
-    if header.frames < 1:
-        raise DataError(f"{path}: empty audio (0 samples); remove it or record it again")
-    return AudioInfo(header.samplerate, header.frames, header.channels)
+    with _opened(path) as file:
+        return AudioInfo(file.samplerate, file.frames, file.channels)
+
+
+def check(path: Path) -> AudioInfo:
+    """Read the header of `path` and what can be wrong behind it without decoding it all: its end, and NaN in float formats.
+
+    Raises DataError on unreadable, empty, truncated or non-finite audio.
+    """
+    with _opened(path) as file:
+        header = AudioInfo(file.samplerate, file.frames, file.channels)
+        declared = re.search(r"^data\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+        if declared and int(declared[1]) < STREAMED:
+            raise DataError(f"{path}: truncated: {declared[2]} of the {declared[1]} bytes its header says are there; fetch it again")
+        if file.subtype in FLOAT_SUBTYPES:
+            for block in file.blocks(BLOCK, dtype="float32"):
+                _finite(path, block)
+            file.seek(0)
+        file.seek(header.frames - 1)  # a truncated FLAC or OGG has no last sample
+        if len(file.read(1, dtype="float32", always_2d=True)) == 0:
+            raise DataError(f"{path}: truncated: its header says {header.frames} samples and the last is not there; fetch it again")
+    return header
 
 
 def read(path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None) -> np.ndarray:
     """Read seconds [start, start + duration) of `path`, channels averaged, at `sample_rate` Hz.
 
-    Only the part asked for is decoded. Returns (t,) float32; raises DataError on unreadable, empty or non-finite audio.
+    Only the part asked for is decoded. Returns (t,) float32; raises DataError on unreadable, empty, truncated or non-finite audio.
     """
-    header = info(path)
-    first = round(start * header.sample_rate)
-    count = header.frames - first if duration is None else round(duration * header.sample_rate)
-    if first < 0 or first >= header.frames:
-        raise DataError(f"{path}: start {start:.3f} s lies outside its {header.seconds:.3f} s; check the alignment")
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            file.seek(first)
-            samples = file.read(min(count, header.frames - first), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"{path}: unreadable audio ({error}); it may be truncated: fetch it again") from error
-    if len(samples) == 0:
-        raise DataError(f"{path}: no sample in [{start:.3f}, +{duration}] s; it may be truncated: fetch it again")
-    mono = samples.mean(axis=1)
-    if not np.isfinite(mono).all():
+    with _opened(path) as file:
+        source = file.samplerate
+        first = round(start * source)
+        if first < 0 or first >= file.frames:
+            raise DataError(f"{path}: start {start:.3f} s lies outside its {file.frames / source:.3f} s; check the alignment")
+        rest = file.frames - first
+        count = rest if duration is None else min(rest, max(1, round(duration * source)))
+        file.seek(first)
+        samples = file.read(count, dtype="float32", always_2d=True)
+    if len(samples) < count:
+        raise DataError(f"{path}: truncated: {len(samples)} of {count} samples from {start:.3f} s are there; fetch it again")
+    _finite(path, samples)
+    return resample(samples.mean(axis=1), source, sample_rate)
+
+
+def _finite(path: Path, samples: np.ndarray) -> None:
+    if not np.isfinite(samples).all():
         raise DataError(f"{path}: NaN or infinite samples; convert it again from its source")
-    return resample(mono, header.sample_rate, sample_rate)
 
 
 def resample(wav: np.ndarray, source: int, target: int) -> np.ndarray:
