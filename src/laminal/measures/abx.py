@@ -20,25 +20,27 @@ def angular_dtw(
     Steps are right, down and diagonal, each adding the cost of the cell it enters; the sum is divided by the length of the path, as in
     ABXpy and the ZeroSpeech challenges. A frame of zeros is at angle 1/2 to all.
     """
-    rows, columns = max(len(f) for f in first), max(len(s) for s in second)
-    cost = np.full((len(first), rows, columns), np.inf)
-    for index, (f, s) in enumerate(zip(first, second, strict=True)):
-        cosine = _unit(f) @ _unit(s).T
-        cost[index, : len(f), : len(s)] = np.arccos(np.clip(cosine, -1.0, 1.0)) / np.pi
-    total = np.full((len(first), rows + 1, columns + 1), np.inf)
-    steps = np.zeros((len(first), rows + 1, columns + 1))
-    total[:, 0, 0] = 0.0
+    cosine = np.matmul(_padded(first), _padded(second).transpose(0, 2, 1))
+    cost = np.moveaxis(np.arccos(np.clip(cosine, -1.0, 1.0)) / np.pi, 0, 2)  # rows, columns, pairs
+    rows, columns, pairs = cost.shape
+    total = np.full((rows + 1, columns + 1, pairs), np.inf)
+    steps = np.zeros((rows + 1, columns + 1, pairs))
+    total[0, 0] = 0.0
     for i in range(1, rows + 1):
         for j in range(1, columns + 1):
-            before = np.stack([total[:, i - 1, j - 1], total[:, i - 1, j], total[:, i, j - 1]])
-            lengths = np.stack([steps[:, i - 1, j - 1], steps[:, i - 1, j], steps[:, i, j - 1]])
-            chosen = before.argmin(0)[None]
-            total[:, i, j] = np.take_along_axis(before, chosen, 0)[0] + cost[:, i - 1, j - 1]
-            steps[:, i, j] = np.take_along_axis(lengths, chosen, 0)[0] + 1
-    last = np.arange(len(first)), np.array([len(f) for f in first]), np.array([len(s) for s in second])
+            best, length = total[i - 1, j - 1], steps[i - 1, j - 1]
+            for before, walked in ((total[i - 1, j], steps[i - 1, j]), (total[i, j - 1], steps[i, j - 1])):
+                nearer = before < best
+                best, length = np.where(nearer, before, best), np.where(nearer, walked, length)
+            total[i, j], steps[i, j] = best + cost[i - 1, j - 1], length + 1
+    last = np.array([len(f) for f in first]), np.array([len(s) for s in second]), np.arange(pairs)
     return np.asarray(total[last] / steps[last])
 
 
-def _unit(frames: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(frames, axis=1, keepdims=True)
-    return np.divide(frames, norm, out=np.zeros_like(frames, dtype=np.float64), where=norm > 0)
+def _padded(sequences: Sequence[np.ndarray]) -> Float[np.ndarray, "n longest d"]:
+    """Frames of length one, filled up with zeros (which no path to the true end crosses)."""
+    out = np.zeros((len(sequences), max(len(frames) for frames in sequences), sequences[0].shape[1]))
+    for index, frames in enumerate(sequences):
+        out[index, : len(frames)] = frames
+    norm = np.linalg.norm(out, axis=2, keepdims=True)
+    return np.divide(out, norm, out=out, where=norm > 0)
