@@ -60,7 +60,7 @@ class PairSampler:
     """Crops around a word, around a positive of it by another speaker, and around a near-homophone (TRAINING.md, data).
 
     A positive is a synonym of the split, with probability `synonyms` and uniform over pairs, or else the same word, uniform over types.
-    A word sits anywhere in its crop. One step is drawn for all ranks at once, so that no token comes twice in it.
+    A word sits anywhere in its crop. One step is drawn for all ranks at once, so that no utterance comes twice in it.
     Raises RequestError where no positive is said by two speakers.
     """
 
@@ -89,13 +89,14 @@ class PairSampler:
         return [[self._around(row, rng) for size in _sizes(slots) for row in self._group(size, used, rng)] for _ in range(ranks)]
 
     def _group(self, size: int, used: set[int], rng: np.random.Generator) -> list[int]:
-        for _ in range(16):  # a corpus too small for the batch may repeat a token rather than fail
+        for _ in range(16):  # a corpus too small for the batch may repeat an utterance rather than fail
             rows = self._pair(rng)
             if size == 3:
                 rows.append(self._contrast(rows, rng))
-            if used.isdisjoint(rows):
+            utterances = set(self._tokens.utterance[rows].tolist())
+            if used.isdisjoint(utterances) and len(utterances) == size:
                 break
-        used.update(rows)
+        used.update(utterances)
         return rows
 
     def _pair(self, rng: np.random.Generator) -> list[int]:
