@@ -37,11 +37,13 @@ def short(tiers: Tiers, end: float, header: str = "ooTextFile") -> str:
 
 def long(tiers: Tiers, end: float) -> str:
     """Long format, as Praat writes it (with its trailing blanks)."""
-    out = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = {end} \ntiers? <exists> \nsize = {len(tiers)} \nitem []: \n'
+    out = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = {end} \ntiers? <exists> \nsize = {len(tiers)} \n'
+    out += "item []: \n"
     for number, (name, intervals) in enumerate(tiers, 1):
-        out += f'    item [{number}]:\n        class = "IntervalTier" \n        name = "{name}" \n        xmin = 0 \n        xmax = {end} \n'
-        out += f"        intervals: size = {len(intervals)} \n"
+        out += f'    item [{number}]:\n        class = "IntervalTier" \n        name = "{name}" \n'
+        out += f"        xmin = 0 \n        xmax = {end} \n        intervals: size = {len(intervals)} \n"
         for position, (first, last, label) in enumerate(intervals, 1):
             doubled = label.replace('"', '""')
-            out += f'        intervals [{position}]:\n            xmin = {first} \n            xmax = {last} \n            text = "{doubled}" \n'
+            out += f"        intervals [{position}]:\n            xmin = {first} \n            xmax = {last} \n"
+            out += f'            text = "{doubled}" \n'
     return out

@@ -16,6 +16,7 @@ from laminal.errors import DataError
 SUFFIXES = frozenset({".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"})
 FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE"})  # the only ones that can hold NaN or infinity
 BLOCK = 1 << 18  # frames read at once while looking for NaN: memory stays flat in the length of a file
+_CUT = re.compile(r"^ ?(?:data|SSND| Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log of WAV, AIFF, AU
 STREAMED = 0x7FFF_0000  # a WAV written to a pipe gives about this length, or more, in its header: it says nothing
 
 
@@ -42,6 +43,8 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 raise DataError(f"{path}: empty audio (0 samples); remove it or record it again")
             yield file
     except (soundfile.LibsndfileError, OSError) as error:
+        if path.is_file() and path.stat().st_size == 0:
+            raise DataError(f"{path}: empty audio (0 bytes); fetch it again") from error
         raise DataError(f"{path}: unreadable audio ({error}); it may be truncated or no audio: fetch it again, as FLAC or WAV") from error
 
 
@@ -58,7 +61,7 @@ def check(path: Path) -> AudioInfo:
     """
     with _opened(path) as file:
         header = AudioInfo(file.samplerate, file.frames, file.channels)
-        declared = re.search(r"^data\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+        declared = _CUT.search(file.extra_info)
         if declared and int(declared[1]) < STREAMED:
             raise DataError(f"{path}: truncated: {declared[2]} of the {declared[1]} bytes its header says are there; fetch it again")
         if file.subtype in FLOAT_SUBTYPES:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import oracle_textgrid
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle_textgrid
 from laminal.corpora import textgrid
 from laminal.corpora.base import Interval
 from laminal.corpora.textgrid import TextGrid, Tier
