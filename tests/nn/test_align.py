@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from oracle_losses import attention_pool, span_means
 
 from laminal.errors import RequestError
 from laminal.nn.align import AttentionPooling, pool_spans
+from oracle_losses import attention_pool, span_means
 
 
 def _frames(rows=3, count=7, width=8, seed=0):

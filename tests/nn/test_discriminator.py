@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from oracle_losses import conv2d, stft
 
 from laminal.errors import RequestError
 from laminal.nn.discriminator import MultiScaleSTFTDiscriminator, STFTDiscriminator
+from oracle_losses import conv2d, stft
 
 
 def _wav(rows=1, samples=200, seed=0):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
-from laminal.losses.base import DiscriminatorFeatures, Frozen, Loss, full, masked_mean, resampled
+from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, masked_mean, resampled
 from laminal.nn.align import AttentionPooling
 from laminal.nn.tokenizer import TokenizerOutput
 from laminal.teachers.base import SpeakerTeacher
@@ -34,7 +34,7 @@ class AcousticAlignLoss(Loss):
         self, teacher: SpeakerTeacher, width: int, heads: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> None:
         super().__init__()
-        self.teacher = Frozen(teacher)
+        self.teacher = Held(teacher)
         self.pooling = AttentionPooling(width, heads)
         self.projection = nn.Linear(width, teacher.width)
         self.register_buffer("mean", torch.zeros(teacher.width))
@@ -52,13 +52,13 @@ class AcousticAlignLoss(Loss):
         with torch.autocast(batch.wav.device.type, enabled=False):
             target = self.target(batch.wav, batch.mask, out.sample_rate)
             student = self.projection(self.pooling(full(out.z_rest), out.frame_mask))
-            divergence = nn.functional.kl_div(student.log_softmax(dim=1), target.log(), reduction="none", log_target=True).sum(dim=1)
+            divergence = nn.functional.kl_div(student.log_softmax(dim=1), target, reduction="none", log_target=True).sum(dim=1)
             return masked_mean(divergence[:, None], out.frame_mask.any(dim=1, keepdim=True))
 
     @torch.no_grad()
     def target(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], sample_rate: int) -> Float[Tensor, "b d"]:
-        """Teacher's distribution: softmax of its z-scored embedding."""
-        return ((self._embed(wav, mask, sample_rate) - self.mean) / self.std).softmax(dim=1)
+        """Logarithm of the teacher's distribution: log-softmax of its z-scored embedding."""
+        return ((self._embed(wav, mask, sample_rate) - self.mean) / self.std).log_softmax(dim=1)
 
     @property
     def ready(self) -> bool:

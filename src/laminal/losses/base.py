@@ -36,7 +36,7 @@ class Loss(nn.Module):
 
     `on_waveform`: its only way into the tokenizer is the decoded audio, so that the balancer may take it.
     `needs_features`: `features` must be given. `logged`: further values of the last forward worth a curve, without gradient.
-    Parameters of a loss are learnt with the generator, save the `discriminators` of a `Critic`. A teacher is held in a `Frozen`.
+    Parameters of a loss are learnt with the generator, save the `discriminators` of a `Critic`. A teacher is held in a `Held`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Critic(Loss):
         raise NotImplementedError
 
 
-class Frozen(Generic[T]):
+class Held(Generic[T]):
     """A teacher held outside the module tree: never in a checkpoint, never stepped, always in eval mode, moved when it is first used.
 
     An nn.Module that is an attribute of a module would be registered; this is none, so `.train()`, `.to()` and `state_dict` pass it by.

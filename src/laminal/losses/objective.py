@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from laminal.corpora.crops import Batch
-from laminal.errors import RequestError
+from laminal.errors import DataError, RequestError
 from laminal.losses.base import Critic, DiscriminatorFeatures, Loss, frozen
 from laminal.nn.balancer import Balancer
 from laminal.nn.tokenizer import TokenizerOutput
@@ -37,7 +38,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         losses: Mapping[str, Loss],
-        weights: Mapping[str, float],
+        weights: Mapping[str, float | int],
         balancer: Callable[[Sequence[str]], Balancer] | None = None,
     ) -> None:
         super().__init__()
@@ -133,13 +134,12 @@ class Objective(nn.Module):
             yield name, loss
 
 
-def build(losses: Mapping[str, Mapping[str, Any]], balancer: Callable[[Sequence[str]], Balancer] | None = None) -> Objective:
+def build(losses: Mapping[str, Mapping[str, Any]], balancer: Mapping[str, Any] | None = None) -> Objective:
     """Build the objective from configurations (`_target_`, `weight`, arguments); one of weight 0 is not even constructed.
 
-    Raises RequestError where a configuration has no weight, and whatever Objective raises.
+    `balancer`: total and decay of a Balancer, or None for fixed weights alone.
+    Raises RequestError where a configuration has no weight or arguments that do not fit, and whatever its loss or Objective raises.
     """
-    from hydra.utils import instantiate
-
     built, weights = {}, {}
     for name, config in losses.items():
         arguments = dict(config)
@@ -147,11 +147,29 @@ def build(losses: Mapping[str, Mapping[str, Any]], balancer: Callable[[Sequence[
             raise RequestError(f"losses.{name} has no weight; say losses.{name}.weight=1, or 0 to leave it out")
         weight = checked_weight(name, arguments.pop("weight"))
         if weight:
-            built[name], weights[name] = instantiate(arguments, _convert_="all"), weight
-    return Objective(built, weights, balancer)
+            built[name], weights[name] = _construct(name, arguments), weight
+    return Objective(built, weights, partial(Balancer, **balancer) if balancer else None)
 
 
-def checked_weight(name: str, weight: float) -> float:
+def _construct(name: str, arguments: dict[str, Any]) -> Loss:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        loss = instantiate(arguments, _convert_="all")
+    except InstantiationException as error:  # hydra wraps what a constructor raised
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, RequestError | DataError | OSError):
+            cause = cause.__cause__
+        if isinstance(cause, RequestError | DataError | OSError):
+            raise cause from None
+        raise RequestError(f"losses.{name} cannot be built ({' '.join(str(cause).split())}); configs/losses has its arguments") from error
+    if not isinstance(loss, Loss):
+        raise RequestError(f"losses.{name} is a {type(loss).__name__}, not a Loss; its _target_ must subclass laminal.losses.base.Loss")
+    return loss
+
+
+def checked_weight(name: str, weight: object) -> float:
     """Give the weight as a number; raises RequestError where it is none, or negative, or not finite."""
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
         raise RequestError(f"the weight of {name} is {weight!r}, not a number from 0 on; use 0 to leave the loss out")
@@ -162,7 +180,7 @@ def _check_finite(terms: Mapping[str, Tensor], step: int | None) -> None:
     """Look at all terms at once (one wait for the device), and at each only when something is wrong."""
     if not terms or bool(torch.stack([term.detach().float() for term in terms.values()]).isfinite().all()):
         return
-    wrong = {name: float(term) for name, term in terms.items() if not bool(term.isfinite())}
+    wrong = {name: float(term.detach()) for name, term in terms.items() if not bool(term.isfinite())}
     at = "" if step is None else f" at step {step}"
     said = ", ".join(f"{name} is {value}" for name, value in wrong.items())
     raise FloatingPointError(f"loss {said}{at}: losses must be finite; lower the learning rate, or go on from the last checkpoint")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
-from laminal.losses.base import DiscriminatorFeatures, Frozen, Loss, full, masked_mean, resampled
+from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, masked_mean, resampled
 from laminal.nn.tokenizer import TokenizerOutput
 from laminal.teachers.base import FrameTeacher
 
@@ -33,7 +33,7 @@ class SemanticDistillLoss(Loss):
         if axis not in AXES:
             raise RequestError(f"semantic_distill axis {axis!r} is unknown; use one of {', '.join(AXES)}")
         self.axis = axis
-        self.teacher = Frozen(teacher)
+        self.teacher = Held(teacher)
         self.projection = nn.Linear(width, teacher.width)
 
     def forward(self, out: TokenizerOutput, batch: Batch, features: DiscriminatorFeatures | None = None) -> Float[Tensor, ""]:

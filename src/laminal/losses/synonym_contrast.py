@@ -12,39 +12,38 @@ from laminal.losses.base import DiscriminatorFeatures, Loss, full
 from laminal.nn.align import pool_spans
 from laminal.nn.tokenizer import TokenizerOutput
 
-SOURCES = ("z_1", "z")
 NOTHING = -1e4  # log-weight of what is no negative: exp is exactly 0 in fp32, and unlike -inf it has no NaN gradient
 
 
 class SynonymContrastLoss(Loss):
     """InfoNCE (arXiv 1807.03748) over the word spans of a batch; the proposal of the seed study's section 3.4.
 
-    A span is the mean of its frames of `source` ("z_1": first codebook, "z": all of them), projected linearly, so that what it asks for
+    A span is the mean of its frames of z_1:k, the first k = `codebooks` codebooks, projected linearly, so that what it asks for
     lies in the frames themselves and not behind a network, and L2-normalised. With s the cosines over `temperature`, anchor a, positive p:
     l(a, p) = -log( exp s_ap / (exp s_ap + sum_n w_an exp s_an) ), over the n that are neither positive nor excluded nor a itself;
     w_an = `hard_weight` for the batch's hard negatives (near-homophones), else 1. Mean over each anchor's positives, then over the anchors
     that have one. In fp32. Without any positive the term and its gradients are exactly 0, and every parameter still takes part (DDP).
-    `width`: of the source; `projection`: width of the compared vectors. Logged: `positives` (pairs) and `accuracy` (share of positive pairs
+    `width`: of z; `projection`: width of the compared vectors. Logged: `positives` (pairs) and `accuracy` (share of positive pairs
     that are closer than all of their anchor's negatives).
-    Raises RequestError for an unknown source, a temperature that is not positive, a hard weight below 1.
+    Raises RequestError for codebooks below 1, a temperature that is not positive, a hard weight below 1.
     """
 
     name = "synonym_contrast"
 
-    def __init__(self, width: int, projection: int, temperature: float, hard_weight: float, source: str) -> None:
+    def __init__(self, width: int, projection: int, temperature: float, hard_weight: float, codebooks: int) -> None:
         super().__init__()
-        if source not in SOURCES:
-            raise RequestError(f"synonym_contrast source {source!r} is unknown; use one of {', '.join(SOURCES)}")
+        if codebooks < 1:
+            raise RequestError(f"synonym_contrast codebooks {codebooks} is below 1; use 1 for the first codebook alone")
         if temperature <= 0:
             raise RequestError(f"synonym_contrast temperature {temperature} is not positive; use for example 0.1")
         if hard_weight < 1:
             raise RequestError(f"synonym_contrast hard_weight {hard_weight} is below 1, which would spare hard negatives; use 1 or more")
-        self.source, self.temperature, self.hard_weight = source, temperature, hard_weight
+        self.codebooks, self.temperature, self.hard_weight = codebooks, temperature, hard_weight
         self.projection = nn.Linear(width, projection, bias=False)
 
     def forward(self, out: TokenizerOutput, batch: Batch, features: DiscriminatorFeatures | None = None) -> Float[Tensor, ""]:
         """Give the raw term, in nats."""
-        frames = out.z_1 if self.source == "z_1" else out.z
+        frames = out.z_1 if self.codebooks == 1 else out.through(self.codebooks)
         with torch.autocast(frames.device.type, enabled=False):
             spans = pool_spans(full(frames), out.frame_mask, batch.span_row, batch.span_start, batch.span_end, out.frame_rate)
             vectors = nn.functional.normalize(self.projection(spans), dim=1, eps=1e-6)

@@ -24,7 +24,7 @@ class Balancer(nn.Module):
     sums: Tensor
     masses: Tensor
 
-    def __init__(self, names: Sequence[str], total: float, decay: float) -> None:
+    def __init__(self, names: Sequence[str], total: float | int, decay: float | int) -> None:
         super().__init__()
         if not 0 <= decay < 1:
             raise RequestError(f"balancer decay {decay} is outside [0, 1); EnCodec uses 0.999")
