@@ -16,8 +16,12 @@ from laminal.errors import DataError, RequestError
 
 def build(config: DictConfig, **objects: Any) -> Any:
     """Instantiate `_target_` with `objects` as further arguments; what it refuses comes out as its own error."""
-    try:
-        return hydra.utils.instantiate(config, **objects)
+    try:  # objects are passed by the call: instantiate itself would turn dataclasses into configuration
+        return hydra.utils.instantiate(config, _partial_=True, _convert_="all")(**objects)
+    except TypeError as error:
+        if "argument" in str(error):
+            raise RequestError(f"{config.get('_target_')}: {error}; give the arguments that its docstring names") from error
+        raise
     except (InstantiationException, OmegaConfBaseException) as error:
         cause: BaseException | None = error
         while cause is not None:

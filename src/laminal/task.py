@@ -136,6 +136,10 @@ class TokenizerTask(lightning.LightningModule):
             if name in self.objective.losses:
                 self.log(f"val/{name}", self.objective.losses[name](out, batch), batch_size=len(batch.wav), logger=False, sync_dist=True)
 
+    def on_validation_epoch_end(self) -> None:
+        """Give ModelCheckpoint the step that names its files."""
+        self.log("generator_step", float(self.generator_step), logger=False)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out: the step, the random generators, and how to build the tokenizer."""
         checkpoint["laminal"] = {"generator_step": self.generator_step, "rng": get_rng(), "tokenizer": self.recipe}

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
 from laminal.nn.export import export
 from laminal.nn.tokenizer import Tokenizer
-from laminal.results import Results
 from laminal.task import OptimizerSettings, TokenizerTask
 
 log = logging.getLogger("laminal")
@@ -62,13 +62,26 @@ class Data(lightning.LightningDataModule):
         assert isinstance(task, TokenizerTask)
         return EpochLoader(crops, epoch, lambda: task.generator_step * task.accumulate, self.config.data.workers)
 
-    def val_dataloader(self) -> list[Batch]:
+    def val_dataloader(self) -> "FixedBatches":
         """Give fixed crops of held-out speakers."""
         data = self.config.data
         held = evaluation_crops(
             self.corpus, self.split.test_speakers, data.validation_crops, data.seconds, self.sample_rate, self.config.seed, data.batch
         )
-        return list(held)
+        return FixedBatches(held)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedBatches:
+    """The same batches at every pass; Lightning would take a bare list for several loaders."""
+
+    batches: Sequence[Batch]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
 
 
 class EpochLoader:
@@ -114,7 +127,24 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
     )
 
 
-def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink], after: Callable[[Results], None] | None = None) -> TokenizerTask:
+def run(config: DictConfig, folder: Path, resume: bool) -> int:
+    """Train, then write the report and say what came out; returns the exit code."""
+    from laminal.report import page, sentences
+    from laminal.results import read_table
+
+    sinks: list[Sink] = []
+    try:
+        train(config, folder, resume, sinks)
+    finally:
+        for sink in sinks:
+            sink.close()
+    for line in sentences.summary(read_table(folder / "scores.parquet")):
+        print(line)
+    print(page.write(folder))
+    return 0
+
+
+def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:
     """Train in `folder` (locked by the caller); with `resume` go on from its last.ckpt. Returns the trained task."""
     begun = time.perf_counter()
     corpus = experiment.corpus(config)
@@ -123,20 +153,22 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink], aft
         runfolder.write_config(folder, config)
         write_text(folder / "split.json", split.to_json())
     facts = {"corpus": corpus.name, "corpus_sha256": corpus.sha256, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
-    runfolder.update_manifest(folder, **runfolder.environment(config), **facts, split_sha256=split.sha256, seed=config.seed)
+    runfolder.update_manifest(folder, **runfolder.environment(config), **facts, split_sha256=split.sha256(), seed=config.seed)
     data = Data(config, corpus, split)
     task = task_of(config, data.start_up)
     probing = config.probing
     callback = ProbeCallback(
         experiment.probes(config.probes, corpus, split), folder, run=folder.name, corpus=corpus.name, corpus_sha256=corpus.sha256,
-        every_epochs=probing.every_epochs, every_steps=probing.every_steps, budget_s=probing.budget_s, sinks=sinks, after=after,
+        every_epochs=probing.every_epochs, every_steps=probing.every_steps, budget_s=probing.budget_s, sinks=sinks,
     )  # fmt: skip
     trainer = lightning.Trainer(
         accelerator=config.trainer.accelerator, devices=config.trainer.devices, num_nodes=config.trainer.nodes,
         strategy=strategy(config), precision=config.trainer.precision, max_epochs=config.trainer.epochs, logger=False,
         num_sanity_val_steps=0, default_root_dir=folder, reload_dataloaders_every_n_epochs=0, enable_model_summary=False,
-        callbacks=[callback, Metrics(folder / "metrics.csv", config.log.every_steps, sinks), SaveOnTerm(folder), checkpoints(config, folder),
-                   TQDMProgressBar(refresh_rate=10)],
+        callbacks=[
+            Metrics(folder / "metrics.csv", config.log.every_steps, sinks), callback, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10),
+            checkpoints(config, folder),
+        ],
     )  # fmt: skip
     ready = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=last_checkpoint(folder) if resume else None, weights_only=True)
