@@ -234,13 +234,16 @@ class ResidualQuantizer(nn.Module):
             self._pool = self._pool.new_zeros(0, self.dim)
 
     def _start(self, layer: int, pool: Float[Tensor, "n d"], frames: float) -> None:
-        """Start codebook `layer` by k-means of the residuals of `pool`; its statistics are those of a step of `frames` frames."""
+        """Start codebook `layer` by k-means of the residuals of `pool`; its statistics weigh as one step of `frames` frames.
+
+        So little, that the average of the first hundred steps is that of the steps themselves: the encoder moves fast then.
+        """
         residual = pool
         for earlier in self.embed[:layer]:
             residual = residual - functional.embedding(nearest(residual, earlier), earlier)
         clusters = kmeans(residual, self.codebook_size, self.kmeans_iterations, self._generator(KMEANS, layer))
         self.embed[layer] = clusters.centres
-        self.cluster_size[layer] = clusters.counts * (frames / len(pool))
+        self.cluster_size[layer] = clusters.counts * ((1 - self.decay) * frames / len(pool))
         self.embed_avg[layer] = clusters.centres * self.cluster_size[layer][:, None]
         self.ready[layer] = True
 
