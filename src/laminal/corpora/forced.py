@@ -73,9 +73,10 @@ def spelled(word: str) -> tuple[str, ...]:
 
 def spoken_words(text: str) -> tuple[str, ...]:
     """Words of a transcript in lower case, without punctuation and accents; raises DataError on digits, whose reading is not known."""
-    plain = unicodedata.normalize("NFKD", text.replace("\u2019", "'")).encode("ascii", "ignore").decode().lower().replace("&", " and ")
+    plain = re.sub(r"[\-\u2010-\u2015_/]", " ", text.replace("\u2019", "'").replace("&", " and "))
+    ascii_only = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode().lower()
     words = []
-    for token in re.split(r"[\s\-_/\u2014]+", plain):
+    for token in ascii_only.split():
         if re.search(r"\d", token):
             raise DataError(f"{token!r} has digits, whose reading is not known; write it out in words")
         word = re.sub(r"[^a-z']", "", token)
@@ -182,7 +183,7 @@ def _alignment(found: list[_Entry], words: list[str], guessed: tuple[str, ...], 
 
     def interval(label: str, start: int, frames: int) -> Interval:
         first, last = start / FRAMES - PAD, (start + frames) / FRAMES - PAD
-        return Interval(label, round(max(first, 0.0), 4), round(min(last, seconds), 4))
+        return Interval(label, round(max(first, 0.0), 4), min(round(last, 4), seconds))
 
     lengths = [frames for entry in spoken for _, _, frames in entry.phones]
     worst = min(spoken, key=lambda entry: entry.score / entry.frames)
