@@ -1,0 +1,110 @@
+"""Vega-Lite charts of the page; colours come from the page, which knows whether it is dark."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from laminal.report.headlines import SETTINGS
+
+Spec = dict[str, Any]
+COLOURS = {"same_word": 0, "near_homophone": 1, "synonym": 2, "synonym_core": 3, "same_speaker": 4}  # places in the page's palette
+INTERVAL = [{"field": "low", "format": ".4~g"}, {"field": "high", "format": ".4~g"}, {"field": "n", "format": ",d"}]
+
+
+def base(height: int) -> Spec:
+    """A chart as wide as the page allows."""
+    return {"width": "container", "height": height, "data": {"name": "rows"}, "autosize": {"type": "fit", "contains": "padding"}}
+
+
+def layer_axis(layers: Sequence[str], title: str = "codebooks accumulated") -> Spec:
+    """Layers in order; the unquantised latent stands first."""
+    return {"field": "layer", "type": "ordinal", "sort": list(layers), "title": title, "axis": {"labelAngle": 0, "labelOverlap": True}}
+
+
+def word_curves(layers: Sequence[str], metric: str, title: str) -> Spec:
+    """One line a setting with its interval as band, matched random grey, the latent apart as grey points."""
+    x = layer_axis(layers)
+    y = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": metric != "mean"}}
+    colour = {
+        "field": "label", "type": "nominal", "title": None,
+        "scale": {"domain": list(SETTINGS.values()), "range": [f"@series{place}" for place in COLOURS.values()]},
+        "legend": {"orient": "top", "columns": "@columns", "symbolType": "stroke", "symbolStrokeWidth": 3} if metric == "mean" else None,
+    }  # fmt: skip
+    tip = [{"field": "label", "title": "pairs"}, {"field": "layer"}, {"field": "value", "format": ".4~g"}, *INTERVAL]
+    numbered, real = "datum.layer != 'latent'", "datum.random == 'no'"
+    layered: list[Spec] = [
+        {"transform": [{"filter": f"{numbered} && {real}"}], "mark": {"type": "area", "opacity": 0.18},
+         "encoding": {"y": {"field": "low", "type": "quantitative", "title": title}, "y2": {"field": "high"}, "color": colour}},
+        {"transform": [{"filter": f"{numbered} && !({real})"}], "mark": {"type": "line", "color": "@muted", "strokeDash": [4, 3], "strokeWidth": 1},
+         "encoding": {"y": y, "detail": {"field": "setting"}}},
+        {"transform": [{"filter": f"{numbered} && {real}"}], "mark": {"type": "line", "point": {"size": 26}}, "encoding": {"y": y, "color": colour, "tooltip": tip}},
+        {"transform": [{"filter": f"!({numbered}) && {real}"}], "mark": {"type": "rule", "color": "@muted"},
+         "encoding": {"y": {"field": "low", "type": "quantitative", "title": title}, "y2": {"field": "high"}}},
+        {"transform": [{"filter": f"!({numbered}) && {real}"}], "mark": {"type": "point", "filled": True, "fill": "@muted", "size": 55, "strokeWidth": 2},
+         "encoding": {"y": y, "stroke": colour, "tooltip": tip}},
+    ]  # fmt: skip
+    if metric != "mean":
+        layered.insert(0, {"mark": {"type": "rule", "color": "@muted"}, "encoding": {"y": {"datum": 0}}})
+        layered[1:] = [{**each, "encoding": {"x": x, **each["encoding"]}} for each in layered[1:]]
+    else:
+        layered = [{**each, "encoding": {"x": x, **each["encoding"]}} for each in layered]
+    return base(260 if metric == "mean" else 230) | {"layer": layered}
+
+
+def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
+    """Checkpoint by layer; a number where the interval leaves out 0, a dot where it holds 0, a question mark where it is too wide."""
+    x = {"field": "at", "type": "ordinal", "sort": list(moments), "title": None, "axis": {"labelAngle": 0, "labelOverlap": True}}
+    y = {"field": "layer", "type": "ordinal", "sort": list(layers), "title": "codebooks accumulated"}
+    colour = {
+        "field": "percent", "type": "quantitative", "title": "% over random",
+        "scale": {"domainMid": 0, "range": ["@closer", "@surface", "@further"], "interpolate": "lab", "nice": False},
+        "legend": {"orient": "top", "gradientLength": 160},
+    }  # fmt: skip
+    tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer"}, {"field": "percent", "format": ".3~g", "title": "% over random"},
+           {"field": "low", "format": ".3~g"}, {"field": "high", "format": ".3~g"}, {"field": "n", "format": ",d"}]  # fmt: skip
+    marks = [
+        {"mark": {"type": "rect"}, "encoding": {"color": colour, "tooltip": tip}},
+        {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": {"field": "text"}, "color": {"field": "ink", "type": "nominal", "scale": None}}},
+    ]
+    return base(34 + 24 * len(layers) + 46) | {"encoding": {"x": x, "y": y}, "layer": marks}
+
+
+def by_layer(layers: Sequence[str], title: str, x_title: str, exact: bool = False) -> Spec:
+    """One metric over layers: the last checkpoint coloured, the first grey, chance dashed."""
+    x = layer_axis(layers, x_title)
+    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": exact}}
+    tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer"}, {"field": "value", "format": ".4~g"}, *INTERVAL,
+           {"field": "chance", "format": ".3~g"}]  # fmt: skip
+    colour = {"field": "when", "type": "nominal", "scale": {"domain": ["first", "last"], "range": ["@muted", "@accent"]}, "legend": None}
+    marks = [
+        {"mark": {"type": "rule"}, "encoding": {"y": {"field": "low", "type": "quantitative", "title": None}, "y2": {"field": "high"}}},
+        {"mark": {"type": "line", "point": {"size": 26}}, "encoding": {"y": y, "tooltip": tip}},
+        {"transform": [{"filter": "datum.when == 'last' && isValid(datum.chance)"}], "mark": {"type": "line", "strokeDash": [3, 3], "color": "@muted"},
+         "encoding": {"y": {"field": "chance", "type": "quantitative"}, "color": {"value": "@muted"}}},
+    ]  # fmt: skip
+    return base(150) | {"title": title, "encoding": {"x": x, "color": colour}, "layer": marks}
+
+
+def pareto() -> Spec:
+    """Cost or quality against closeness of core synonyms; a point a count of codebooks."""
+    y = {"field": "percent", "type": "quantitative", "title": "core synonyms closer than random, %"}
+    x = {"field": "x", "type": "quantitative", "title": "@kind", "scale": {"zero": False}}
+    colour = {"field": "when", "type": "nominal", "scale": {"domain": ["first", "last"], "range": ["@muted", "@accent"]}, "legend": None}
+    tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer", "title": "codebooks"}, {"field": "x", "format": ".4~g"},
+           {"field": "percent", "format": ".3~g", "title": "% closer"}, {"field": "n", "format": ",d"}]  # fmt: skip
+    marks = [
+        {"mark": {"type": "rule", "color": "@muted", "strokeDash": [3, 3]}, "encoding": {"y": {"datum": 0}}},
+        {"mark": "rule", "encoding": {"x": x, "y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}, "color": colour}},
+        {"mark": {"type": "line", "point": {"size": 40}, "opacity": 0.85},
+         "encoding": {"x": x, "y": y, "color": colour, "order": {"field": "rank", "type": "quantitative"}, "tooltip": tip}},
+        {"mark": {"type": "text", "dx": 8, "dy": -8, "fontSize": 11}, "encoding": {"x": x, "y": y, "text": {"field": "layer"}, "color": colour}},
+    ]  # fmt: skip
+    return base(280) | {"layer": marks}
+
+
+def training(title: str) -> Spec:
+    """One training number by generator step."""
+    series = {"field": "series", "type": "nominal", "title": None, "legend": {"orient": "bottom", "columns": 4} if title else None}
+    tip = [{"field": "series"}, {"field": "step", "format": ",d"}, {"field": "value", "format": ".4~g"}]
+    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}}
+    x = {"field": "step", "type": "quantitative", "title": "generator step"}
+    return base(150) | {"title": title, "mark": {"type": "line", "point": False}, "encoding": {"x": x, "y": y, "color": series, "tooltip": tip}}

@@ -1,0 +1,67 @@
+"""Listening samples of a run folder: the original and what 1 .. K codebooks make of it, inlined where they are small."""
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from laminal.report import html
+
+MOST_BYTES = 1_500_000  # of audio in one page
+KINDS = {".flac": "audio/flac", ".wav": "audio/wav"}
+
+
+def samples(folder: Path) -> dict[str, dict[str, Path]]:
+    """Find files NAME.original.flac and NAME.k01.flac (or .wav) as {NAME: {version: path}}; other names are a version of their own."""
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        if path.suffix in KINDS and path.is_file():
+            name, _, version = path.stem.rpartition(".")
+            known = bool(name) and (version == "original" or re.fullmatch(r"k\d+", version) is not None)
+            found.setdefault(name if known else path.stem, {})[version if known else "sample"] = path
+    return found
+
+
+def table(folder: Path) -> str:
+    """Make the listening table; whole recordings that no longer fit are named, not shown."""
+    found = samples(folder)
+    if not found:
+        return ""
+    versions = sorted({each for of in found.values() for each in of}, key=_place)
+    shown, left, used = [], [], 0
+    for name, of in found.items():
+        size = sum(path.stat().st_size for path in of.values())
+        if used + size > MOST_BYTES:
+            left.append(name)
+            continue
+        used += size
+        shown.append((name, of))
+    made = _grid(versions, shown)
+    if left:
+        made += f'<p class="soft">{len(left)} more would make this page too large; they are in {html.text(folder.name)}/: {html.text(", ".join(left))}</p>'
+    return made
+
+
+def _grid(versions: Sequence[str], shown: Sequence[tuple[str, dict[str, Path]]]) -> str:
+    head = "".join(f"<th>{html.text(_said(version))}</th>" for version in versions)
+    body = ""
+    for name, of in shown:
+        cells = "".join(f"<td>{_player(of[version]) if version in of else ''}</td>" for version in versions)
+        body += f"<tr><td>{html.text(name)}</td>{cells}</tr>"
+    return f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>' if shown else ""
+
+
+def _player(path: Path) -> str:
+    content = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<audio controls preload="none" src="data:{KINDS[path.suffix]};base64,{content}"></audio>'
+
+
+def _said(version: str) -> str:
+    if not version.startswith("k"):
+        return version
+    count = int(version[1:])
+    return "1 codebook" if count == 1 else f"{count} codebooks"
+
+
+def _place(version: str) -> tuple[bool, int, str]:
+    return (version != "original", int(version[1:]) if version[1:].isdigit() else 0, version)

@@ -1,0 +1,89 @@
+"use strict";
+// Draws the charts of #data into the page; again when a choice, the width or the colour scheme changes.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const narrow = window.matchMedia("(max-width: 600px)");
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  const rowsOf = (table) => {
+    const names = Object.keys(table);
+    const length = names.length ? (table[names[0]].codes || table[names[0]]).length : 0;
+    const rows = [];
+    for (let i = 0; i < length; i++) {
+      const row = {};
+      for (const name of names) {
+        const column = table[name];
+        row[name] = column.codes ? column.levels[column.codes[i]] : column[i];
+      }
+      rows.push(row);
+    }
+    return rows;
+  };
+  const tables = Object.fromEntries(Object.entries(data.tables).map(([name, table]) => [name, rowsOf(table)]));
+
+  const derive = {
+    curves: (row) => ({ ...row, label: data.labels[row.setting] || row.setting, random: row.setting.startsWith("random_for_") ? "yes" : "no" }),
+    map: (row) => {
+      const half = (row.high - row.low) / 2;
+      const told = half <= data.narrow;
+      const zero = row.low <= 0 && row.high >= 0;
+      const percent = 100 * row.value;
+      const text = !told ? "?" : zero ? "·" : percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0).replace("-", "−");
+      return { ...row, percent, low: 100 * row.low, high: 100 * row.high, text, ink: css("--ink") };
+    },
+    pareto: (row) => ({ ...row, percent: 100 * row.value, low: 100 * row.low, high: 100 * row.high, rank: Number(row.layer) }),
+    plain: (row) => row,
+  };
+
+  const fill = (spec, chosen) => {
+    if (Array.isArray(spec)) return spec.map((each) => fill(each, chosen));
+    if (spec && typeof spec === "object") return Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, fill(value, chosen)]));
+    if (typeof spec !== "string" || !spec.startsWith("@")) return spec;
+    if (spec === "@columns") return narrow.matches ? 2 : 5;
+    if (spec === "@kind") return chosen.kind || "";
+    return css("--" + spec.slice(1));
+  };
+
+  const config = () => {
+    const text = { labelColor: css("--ink"), titleColor: css("--ink"), labelFontSize: 11, titleFontSize: 12, titleFontWeight: "normal" };
+    const series = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => css("--series" + i));
+    return {
+      background: "transparent", font: "system-ui, sans-serif", view: { stroke: null },
+      axis: { ...text, gridColor: css("--line"), domainColor: css("--muted"), tickColor: css("--muted"), gridOpacity: 0.7 },
+      axisX: { grid: false }, legend: { ...text, symbolStrokeWidth: 2.5 },
+      title: { color: css("--ink"), fontSize: 13, fontWeight: 600, anchor: "start" },
+      range: { category: series },
+    };
+  };
+
+  const choicesOf = (section) => {
+    const chosen = {};
+    for (const select of document.querySelectorAll("select")) if (select.dataset.section === section) chosen[select.dataset.column] = select.value;
+    return chosen;
+  };
+
+  const draw = (chart) => {
+    const place = document.getElementById(chart.id);
+    const chosen = choicesOf(chart.section);
+    const wanted = { ...chart.where };
+    for (const column of chart.choose) if (column in chosen) wanted[column] = chosen[column];
+    const rows = tables[chart.table].filter((row) => Object.entries(wanted).every(([key, value]) => row[key] === value)).map(derive[chart.derive]);
+    if (!rows.length) {
+      place.textContent = "There are no scores for this choice.";
+      return Promise.resolve();
+    }
+    const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...fill(chart.spec, chosen), datasets: { rows }, config: config() };
+    const actions = { export: true, source: false, compiled: false, editor: false };
+    const options = { renderer: "svg", ast: true, actions, mode: "vega-lite", tooltip: { theme: dark.matches ? "dark" : "light" }, downloadFileName: chart.id };
+    return vegaEmbed(place, spec, options).catch((error) => {
+      place.textContent = "This chart could not be drawn: " + error.message;
+    });
+  };
+  const all = (section) => Promise.all(data.charts.filter((chart) => !section || chart.section === section).map(draw));
+
+  for (const select of document.querySelectorAll("select")) select.addEventListener("change", () => all(select.dataset.section));
+  dark.addEventListener("change", () => all());
+  narrow.addEventListener("change", () => all());
+  all().then(() => document.documentElement.classList.add("drawn"));
+})();
