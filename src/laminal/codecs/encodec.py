@@ -57,6 +57,12 @@ class EncodecCodec:
         latent = self._latent(wav_or_codes)
         return {"latent": latent} | self._named(self._quantize(latent))
 
+    @torch.no_grad()
+    def codes_and_latent(self, wav: Float[Tensor, "b t"]) -> tuple[Int[Tensor, "b q n"], Float[Tensor, "b n d"]]:
+        """Codes and the encoder's output, of one pass: what `encode` and `layers(wav)["latent"]` give."""
+        latent = self._latent(wav)
+        return self._quantize(latent), latent
+
     def _take(self, model: EncodecModel, name: str) -> None:
         """Make `model` our own: frozen, in eval mode, weight norm folded."""
         config = model.config
