@@ -47,7 +47,7 @@ class Packed(Sequence[Utterance]):
         self.ids: list[str] = []
         self.speakers: list[str] = []
         self._paths: list[str] = []
-        self._texts: list[str] = []
+        self.texts: list[str] = []
         vocabulary: dict[str, int] = {}
         seconds, start, end = array("d"), array("d"), array("d")
         label, words, phones = array("i"), array("q", [0]), array("q")
@@ -55,7 +55,7 @@ class Packed(Sequence[Utterance]):
             self.ids.append(utterance.id)
             self.speakers.append(utterance.speaker)
             self._paths.append(str(utterance.path))
-            self._texts.append(utterance.text)
+            self.texts.append(utterance.text)
             seconds.append(utterance.seconds)
             for interval in (*utterance.words, *utterance.phones):
                 label.append(vocabulary.setdefault(interval.label, len(vocabulary)))
@@ -66,7 +66,8 @@ class Packed(Sequence[Utterance]):
         self._vocabulary = list(vocabulary)
         self.seconds = np.frombuffer(seconds, np.float64) if seconds else np.zeros(0)
         self._label, self._start, self._end = (np.array(column) for column in (label, start, end))
-        self._first, self._middle = np.array(words), np.array(phones)
+        self._first, self._middle = np.array(words), np.array(phones, np.int64)
+        self.word_counts, self.phone_counts = self._middle - self._first[:-1], self._first[1:] - self._middle  # by utterance
 
     def __len__(self) -> int:
         """Count utterances."""
@@ -84,7 +85,7 @@ class Packed(Sequence[Utterance]):
         first, middle, last = int(self._first[at]), int(self._middle[at]), int(self._first[at + 1])
         return Utterance(
             self.ids[at], Path(self._paths[at]), self.speakers[at], self._intervals(first, middle), self._intervals(middle, last),
-            self._texts[at], float(self.seconds[at]),
+            self.texts[at], float(self.seconds[at]),
         )  # fmt: skip
 
     def _intervals(self, first: int, last: int) -> tuple[Interval, ...]:

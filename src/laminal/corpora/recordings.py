@@ -113,21 +113,15 @@ def _read(
 
 
 def _counts(utterances: Packed, skipped: int) -> dict[str, object]:
-    words = phones = aligned = transcribed = spoken = 0
-    for utterance in utterances:
-        words += len(utterance.words)
-        phones += len(utterance.phones)
-        aligned += bool(utterance.words)
-        transcribed += bool(utterance.text)
-        spoken += len(utterance.text.split())
+    words, transcribed = int(utterances.word_counts.sum()), sum(len(text.split()) for text in utterances.texts)
     return {
         "utterances": len(utterances),
         "skipped": skipped,
         "hours": round(float(utterances.seconds.sum()) / 3600, 4),
         "speakers": len(set(utterances.speakers)),
         "words": words,
-        "phones": phones,
-        "transcribed": transcribed,
-        "aligned_utterances": round(aligned / max(len(utterances), 1), 4),  # shares
-        "aligned_words": round(words / spoken, 4) if spoken else 0.0,  # of the words of the transcripts
+        "phones": int(utterances.phone_counts.sum()),
+        "transcribed": sum(map(bool, utterances.texts)),
+        "aligned_utterances": round(int((utterances.word_counts > 0).sum()) / max(len(utterances), 1), 4),  # shares
+        "aligned_words": round(words / transcribed, 4) if transcribed else 0.0,  # of the words of the transcripts
     }
