@@ -12,6 +12,7 @@ from laminal.errors import RequestError
 from laminal.teachers.base import Frozen, find, read_json
 
 NEEDS = ("embedding_model.ckpt", "embedding_model.safetensors", "sizes.json")
+NORMALISE = ("bands", "level")
 # speechbrain/spkrec-ecapa-voxceleb; its hyperparams.yaml says the same, but as YAML that runs code: it is never read
 PUBLISHED: dict[str, Any] = {
     "n_mels": 80,
@@ -23,6 +24,7 @@ PUBLISHED: dict[str, Any] = {
     "se_channels": 128,
     "res2net_scale": 8,
     "lin_neurons": 192,
+    "normalise": "bands",
 }
 
 
@@ -46,12 +48,13 @@ class EcapaTeacher(Frozen):
         super().__init__(network, front_end(sizes["n_mels"]))
         self.sample_rate = 16000
         self.width = int(sizes["lin_neurons"])
+        self.normalise = str(sizes["normalise"])
 
     def embed(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b d"]:
         """Embeddings, not normalised; `mask` marks real samples, which come first in each row (at least 25 ms)."""
         network, bank = self._networks
         length = None if mask is None else mask.sum(1) / mask.shape[1]
-        return network(mean_normalised(bank(wav), length), length)[:, 0]
+        return network(normalised(bank(wav), length, self.normalise), length)[:, 0]
 
 
 def build(sizes: dict[str, Any]) -> Any:
@@ -59,10 +62,12 @@ def build(sizes: dict[str, Any]) -> Any:
     unknown = sorted(set(sizes) - set(PUBLISHED))
     if unknown:
         raise RequestError(f"sizes.json: unknown {', '.join(unknown)}; known are {', '.join(PUBLISHED)}")
+    if sizes["normalise"] not in NORMALISE:
+        raise RequestError(f"sizes.json: normalise {sizes['normalise']!r} must be one of {', '.join(NORMALISE)}")
     compat.torchaudio()
     from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
-    return ECAPA_TDNN(sizes["n_mels"], **{key: value for key, value in sizes.items() if key != "n_mels"})
+    return ECAPA_TDNN(sizes["n_mels"], **{key: value for key, value in sizes.items() if key not in ("n_mels", "normalise")})
 
 
 def front_end(n_mels: int) -> nn.Module:
@@ -73,16 +78,21 @@ def front_end(n_mels: int) -> nn.Module:
     return Fbank(n_mels=n_mels)
 
 
-def mean_normalised(bank: Float[Tensor, "b n m"], length: Float[Tensor, "b"] | None) -> Float[Tensor, "b n m"]:
-    """Subtract each sentence's mean over its real frames (speechbrain's InputNormalization, sentence, std_norm false).
+def normalised(bank: Float[Tensor, "b n m"], length: Float[Tensor, "b"] | None, how: str) -> Float[Tensor, "b n m"]:
+    """Subtract a mean over each row's real frames: per mel band (how = "bands") or one for all bands (how = "level").
 
-    length: share of real frames per row, None for all.
+    "bands" is the published network's (speechbrain's InputNormalization, sentence, std_norm false): it removes the channel, and the
+    voice's average spectrum with it. "level" removes the loudness alone. length: share of real frames per row, None for all.
     """
     if length is None:
-        return bank - bank.mean(1, keepdim=True)
-    count = (length * bank.shape[1]).round().clamp(min=1)[:, None]
-    real = (torch.arange(bank.shape[1], device=bank.device) < count).to(bank.dtype)[..., None]
-    return bank - (bank * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
+        mean = bank.mean(1, keepdim=True)
+    else:
+        count = (length * bank.shape[1]).round().clamp(min=1)[:, None]
+        real = (torch.arange(bank.shape[1], device=bank.device) < count).to(bank.dtype)[..., None]
+        mean = (bank * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
+    if how == "bands":
+        return bank - mean
+    return (bank - mean.mean(2, keepdim=True)) / 10  # tens of dB: what is left is of the size of 1
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ LEVEL = 10 ** (-30 / 20)  # rms that quieter audio is raised to
 class Ge2eTeacher(Frozen):
     """Speaker embedding: the normalised mean over partial utterances of 1.6 s. Long silences are not cut (resemblyzer cuts them)."""
 
-    def __init__(self, source: str | Path = "resemblyzer"):
+    def __init__(self, source: str | Path):
         """Load `source`: the path of a pretrained.pt, or "resemblyzer" for the one in that installed package (its code is not run).
 
         Raises RequestError where there is none.
