@@ -4,8 +4,9 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -49,7 +50,7 @@ class Frozen(nn.Module):
         super().__init__()
         self._networks: tuple[Any, ...] = tuple(network.eval().requires_grad_(False) for network in networks)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
         super()._apply(fn, recurse)
         for network in self._networks:
             network._apply(fn)
@@ -100,6 +101,27 @@ def read_json(path: Path, default: dict[str, Any] | None = None) -> dict[str, An
     if not isinstance(value, dict):
         raise RequestError(f"{path}: holds {type(value).__name__}, not an object; download it again")
     return value
+
+
+def pretrained(folder: Path, kind: Any) -> Any:
+    """Load `kind` (a transformers class) from `folder` as float32, from local files and without running code of the folder.
+
+    Raises RequestError where the weights are unreadable, or some are missing: transformers would go on with random ones.
+    """
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        network, report = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RequestError(f"{folder}: weights cannot be loaded ({str(error).splitlines()[0]}); download the folder again") from error
+    finally:
+        logging.enable_progress_bar()
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("decoder."))
+    if missing:
+        raise RequestError(f"{folder}: {len(missing)} weights are missing ({missing[0]}, ...); download the folder again")
+    return network
 
 
 def select(states: list[Tensor], layer: int | str) -> Tensor:

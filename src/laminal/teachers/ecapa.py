@@ -87,7 +87,7 @@ def normalised(bank: Float[Tensor, "b n m"], length: Float[Tensor, "b"] | None, 
     if length is None:
         mean = bank.mean(1, keepdim=True)
     else:
-        count = (length * bank.shape[1]).round().clamp(min=1)[:, None]
+        count = (length * bank.shape[1]).clamp(min=1)[:, None]  # a part of a frame counts, as in speechbrain
         real = (torch.arange(bank.shape[1], device=bank.device) < count).to(bank.dtype)[..., None]
         mean = (bank * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
     if how == "bands":

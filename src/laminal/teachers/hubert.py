@@ -10,7 +10,7 @@ from torch import Tensor
 
 from laminal import compat
 from laminal.errors import RequestError
-from laminal.teachers.base import HOP, Frozen, check_layer, find, read_json, select
+from laminal.teachers.base import HOP, Frozen, check_layer, find, pretrained, read_json, select
 
 TYPES = ("hubert", "wavlm", "wav2vec2")
 NEEDS = ("*.json", "*.safetensors", "pytorch_model.bin")
@@ -60,7 +60,4 @@ def load(folder: Path) -> Any:
     stride = prod(config.get("conv_stride", (5, 2, 2, 2, 2, 2, 2)))
     if stride != HOP:
         raise RequestError(f"{folder}: hop of {stride} samples, must be {HOP} (50 Hz at 16 kHz); take a network on HuBERT's grid")
-    try:
-        return AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RequestError(f"{folder}: weights cannot be loaded ({str(error).splitlines()[0]}); download the folder again") from error
+    return pretrained(folder, AutoModel)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from laminal import compat
 from laminal.errors import RequestError
-from laminal.teachers.base import HOP, Frozen, check_layer, find, read_json, select
+from laminal.teachers.base import HOP, Frozen, check_layer, find, pretrained, read_json, select
 
 NEEDS = ("config.json", "*.safetensors")
 WINDOW = 400  # samples
@@ -90,8 +90,4 @@ def load(folder: Path) -> Any:
     kind = read_json(folder / "config.json").get("model_type")
     if kind != "whisper":
         raise RequestError(f"{folder}: model_type {kind!r} is not whisper; give a Whisper folder")
-    try:
-        model = WhisperModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True, attn_implementation="sdpa")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RequestError(f"{folder}: weights cannot be loaded ({str(error).splitlines()[0]}); download the folder again") from error
-    return model.get_encoder()
+    return pretrained(folder, WhisperModel).get_encoder()
