@@ -1,0 +1,241 @@
+"""Two codecs on the same items: difference, interval, p corrected over layers, and a sentence for each finding."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from laminal.errors import RequestError
+from laminal.measures.bootstrap import interval, multiplicities
+from laminal.measures.contrast import Drawn, drawn
+from laminal.results import Items, Results, layer_order
+
+DRAWS = 2000
+FEWEST = 10  # pairs of word types
+WIDEST = 0.025  # half-width beyond which nothing is said: published effects are no larger
+BY_PAIR = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "split")
+HEADLINES = ("near_homophone", "synonym_core", "synonym")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A minus B of one score; `p` is two-sided and corrected by Holm over the layers of its family."""
+
+    probe: str
+    metric: str
+    setting: str
+    split: str
+    slice: str
+    distance: str
+    layer: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+    clusters: int
+    seeds: tuple[int, int]
+    higher_is_better: bool | None
+    unit: str
+
+
+def paired(a: Sequence[Results], b: Sequence[Results], seed: int = 0) -> list[Comparison]:
+    """Compare the runs `a` (seeds of one recipe, at least one) with `b`, item by item.
+
+    Word pairs: difference of (mean - random) / random, word types resampled by one draw for both. Others: mean difference of the items,
+    their clusters resampled. With several runs a side, what the seeds spread enters as Student's t with Welch's degrees of freedom.
+    Raises RequestError where the two were not probed on the same items.
+    """
+    if {r.context.corpus_sha256 for r in (*a, *b)} != {a[0].context.corpus_sha256}:
+        raise RequestError("A and B were probed on different corpora: give the same corpus=NAME for both")
+    blocks_a, blocks_b = [_blocks(r) for r in a], [_blocks(r) for r in b]
+    shared = [key for key in blocks_a[0] if all(key in blocks for blocks in (*blocks_a, *blocks_b))]
+    if not shared:
+        raise RequestError("A and B share no items: probe both with the same probes and sizes")
+    _same_items(shared, [*blocks_a, *blocks_b])
+    found = [*_pairs(shared, blocks_a, blocks_b, seed), *_means(shared, blocks_a, blocks_b, seed)]
+    return _holm(found)
+
+
+Key = tuple[str, ...]  # BY_PAIR, then the metric
+
+
+def _blocks(results: Results) -> dict[Key, Items]:
+    return {(*(str(getattr(block, name)) for name in BY_PAIR), block.metric): block for block in results.items}
+
+
+def _same_items(shared: Iterable[Key], sides: Sequence[dict[Key, Items]]) -> None:
+    for key in shared:
+        first = sides[0][key]
+        for side in sides[1:]:
+            if list(side[key].a) != list(first.a) or list(side[key].b) != list(first.b):
+                where = "/".join(filter(None, key))
+                raise RequestError(f"A and B were measured on different items of {where}: take the same seed, sizes and split for both")
+
+
+def _pairs(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items]], seed: int) -> Iterable[Comparison]:
+    """Word pairs of every setting that has matched random pairs, all layers at once."""
+    table = pd.DataFrame(shared, columns=[*BY_PAIR, "metric"])
+    table = table[(table.probe == "word_pairs") & ~table.setting.str.startswith("random")]
+    family = ["setting", "split", "slice", "distance", "layer_mode"]
+    for names, rows in table.groupby(family, sort=False):
+        layers = layer_order(rows.layer)
+        keys = [_key(rows, layer) for layer in layers]
+        against = [(k[0], f"random_for_{k[1]}", *k[2:]) for k in keys]
+        if any(k not in blocks for k in against for blocks in (*a, *b)):
+            continue
+        sides = [_over_random(blocks, keys, against, seed) for blocks in (*a, *b)]
+        if any(side is None for side in sides):
+            continue
+        draws = np.stack([side[0] for side in sides if side is not None])  # runs, draws, layers
+        n, clusters = next((side[1], side[2]) for side in sides if side is not None)
+        facts = dict(zip(family, names))
+        for column, layer in enumerate(layers):
+            yield _comparison(
+                draws[: len(a), :, column], draws[len(a) :, :, column], seed,
+                probe="word_pairs", metric="over_random", setting=facts["setting"], split=facts["split"], slice=facts["slice"],
+                distance=facts["distance"], layer=layer, n=n, clusters=clusters, higher_is_better=None, unit="fraction of random",
+            )  # fmt: skip
+
+
+def _key(rows: pd.DataFrame, layer: str) -> Key:
+    row = rows[rows.layer == layer].iloc[0]
+    return tuple(str(row[name]) for name in (*BY_PAIR, "metric"))
+
+
+def _over_random(
+    blocks: dict[Key, Items], keys: list[Key], against: list[Key], seed: int
+) -> tuple[Float[np.ndarray, "draws layers"], int, int] | None:
+    names = sorted({word for k in (keys[0], against[0]) for pair in blocks[k].cluster for word in pair.split("|")})
+    number = {name: index for index, name in enumerate(names)}
+    counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), DRAWS, seed)])
+    pairs, random = (_drawn(blocks, group, number, counts) for group in (keys, against))
+    if pairs is None or random is None:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (pairs.means - random.means) / random.means, pairs.n, pairs.clusters
+
+
+def _drawn(blocks: dict[Key, Items], keys: list[Key], number: dict[str, int], counts: Float[np.ndarray, "draws c"]) -> Drawn | None:
+    types, group = _types(blocks[keys[0]].cluster, number)
+    values = np.stack([blocks[key].value for key in keys], axis=1)
+    return drawn(values, group, types, np.isfinite(values).all(1), counts, FEWEST)
+
+
+def _types(clusters: Sequence[str], number: dict[str, int]) -> tuple[Int[np.ndarray, "g 2"], Int[np.ndarray, " p"]]:
+    unique, group = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    types = [[number[word] for word in (pair.split("|") * 2)[:2]] for pair in unique]
+    return np.array(types, dtype=np.int64).reshape(-1, 2), group.ravel().astype(np.int64)
+
+
+def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items]], seed: int) -> Iterable[Comparison]:
+    """Items with one value each (utterances): the mean of each run, clusters resampled."""
+    for key in shared:
+        if key[0] == "word_pairs":
+            continue
+        blocks = [side[key] for side in (*a, *b)]
+        values = np.stack([np.asarray(block.value, dtype=np.float64) for block in blocks], axis=1)
+        kept = np.isfinite(values).all(1)
+        names, cluster = np.unique(np.asarray(blocks[0].cluster, dtype=str)[kept], return_inverse=True)
+        if len(names) < 2:
+            continue
+        counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), DRAWS, seed)])[:, cluster.ravel()]
+        draws = (counts @ values[kept] / counts.sum(1, keepdims=True)).T  # runs, draws
+        facts = dict(zip(BY_PAIR, key))
+        yield _comparison(
+            draws[: len(a)], draws[len(a) :], seed, probe=facts["probe"], metric=key[-1], setting=facts["setting"], split=facts["split"],
+            slice=facts["slice"], distance=facts["distance"], layer=facts["layer"], n=int(kept.sum()), clusters=len(names),
+            higher_is_better=DIRECTIONS.get(key[-1]), unit="",
+        )  # fmt: skip
+
+
+DIRECTIONS = {
+    "pesq": True, "stoi": True, "estoi": True, "si_sdr": True, "speaker_similarity": True, "f0_correlation": True, "mel_distance": False,
+    "mcd": False, "voicing_error": False, "wer": False,
+}  # fmt: skip
+
+
+def _comparison(a: Float[np.ndarray, "_ draws"], b: Float[np.ndarray, "_ draws"], seed: int, **facts: Any) -> Comparison:
+    """Draw 0 of each run is the sample itself; the spread over seeds is added to the others."""
+    draws = a.mean(0) - b.mean(0)
+    noise, freedom = _seed_error(a[:, 0], b[:, 0])
+    if noise > 0:
+        draws[1:] += noise * np.random.default_rng([seed, 7]).standard_t(freedom, size=len(draws) - 1)
+    low, high = (float(bound[0]) for bound in interval(draws[1:, None]))
+    centred = draws[1:] - draws[0]
+    p = (1 + int((np.abs(centred) >= abs(draws[0])).sum())) / (1 + len(centred))
+    facts |= {"a": float(a[:, 0].mean()), "b": float(b[:, 0].mean()), "difference": float(draws[0])}
+    return Comparison(low=low, high=high, p=p, seeds=(len(a), len(b)), **facts)
+
+
+def _seed_error(a: Float[np.ndarray, " _"], b: Float[np.ndarray, " _"]) -> tuple[float, float]:
+    """Give the standard error of the difference of the two means over seeds, and Welch's degrees of freedom."""
+    errors = [(side.var(ddof=1) / len(side), len(side) - 1) for side in (a, b) if len(side) > 1]
+    total = sum(error for error, _ in errors)
+    if total <= 0:
+        return 0.0, 1.0
+    return float(np.sqrt(total)), float(total**2 / sum(error**2 / free for error, free in errors if free))
+
+
+def _holm(found: Sequence[Comparison]) -> list[Comparison]:
+    """Correct p over the layers of each family (Holm 1979)."""
+    families: dict[tuple[str, ...], list[int]] = {}
+    for index, each in enumerate(found):
+        families.setdefault((each.probe, each.metric, each.setting, each.split, each.slice, each.distance), []).append(index)
+    corrected = list(found)
+    for members in families.values():
+        order = sorted(members, key=lambda index: found[index].p)
+        running = 0.0
+        for rank, index in enumerate(order):
+            running = max(running, min(1.0, found[index].p * (len(order) - rank)))
+            corrected[index] = replace(found[index], p=running)
+    return corrected
+
+
+def table(found: Sequence[Comparison]) -> pd.DataFrame:
+    """Give the comparisons as a table, one row each."""
+    return pd.DataFrame([asdict(each) for each in found])
+
+
+def sentences(found: Sequence[Comparison], names: tuple[str, str] = ("A", "B")) -> list[str]:
+    """Say the headlines: near-homophones and synonyms at the first and last codebook by tier, and the quality of the speech."""
+    layers = [each.layer for each in found if each.probe == "word_pairs" and each.layer.isdigit()]
+    ends = {"1", str(max(map(int, layers)))} if layers else set()
+    said = []
+    for each in found:
+        if each.probe == "word_pairs":
+            if each.setting in HEADLINES and each.layer in ends and each.distance == "euclidean":
+                said.append(_pair_sentence(each, names))
+        elif each.metric in ("mel_distance", "stoi", "pesq") and each.layer in ends:
+            verdict = _verdict(each, names)
+            said.append(f"{each.metric} with {each.layer} codebooks: {each.a:.3f} against {each.b:.3f} ({_interval(each, '')}): {verdict}.")
+    return said
+
+
+def _pair_sentence(each: Comparison, names: tuple[str, str]) -> str:
+    where = f"codebook {each.layer}, {each.slice} slices, {each.split}"
+    shown = f"{each.a:+.1%} of random against {each.b:+.1%}"
+    half = (each.high - each.low) / 2
+    if half > WIDEST and each.low <= 0 <= each.high:
+        end = f"cannot tell: n {each.n}, half-width {half:.1%}"
+    elif each.low <= 0 <= each.high:
+        end = f"no difference found (p {each.p:.3f})"
+    else:
+        end = f"{each.setting} pairs are {'farther apart' if each.difference > 0 else 'closer'} in {names[0]} (p {each.p:.3f})"
+    return f"{each.setting}, {where}: {shown}, difference {each.difference:+.1%} ({_interval(each, '%')}): {end}."
+
+
+def _interval(each: Comparison, percent: str) -> str:
+    return f"interval {each.low:+.1%} to {each.high:+.1%}" if percent else f"interval of the difference {each.low:+.3f} to {each.high:+.3f}"
+
+
+def _verdict(each: Comparison, names: tuple[str, str]) -> str:
+    if each.low <= 0 <= each.high or each.higher_is_better is None:
+        return f"no difference found (p {each.p:.3f})"
+    better = names[0] if (each.difference > 0) == each.higher_is_better else names[1]
+    return f"{better} is better (p {each.p:.3f})"
