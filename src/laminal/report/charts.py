@@ -11,7 +11,7 @@ INTERVAL = [{"field": "low", "format": ".4~g"}, {"field": "high", "format": ".4~
 
 
 def base(height: int) -> Spec:
-    """A chart as wide as the page allows."""
+    """Make a chart as wide as the page allows."""
     return {"width": "container", "height": height, "data": {"name": "rows"}, "autosize": {"type": "fit", "contains": "padding"}}
 
 
@@ -24,30 +24,34 @@ def word_curves(layers: Sequence[str], metric: str, title: str) -> Spec:
     """One line a setting with its interval as band, matched random grey, the latent apart as grey points."""
     x = layer_axis(layers)
     y = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": metric != "mean"}}
+    legend = {"orient": "top", "columns": "@columns", "symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}
     colour = {
         "field": "label", "type": "nominal", "title": None,
         "scale": {"domain": list(SETTINGS.values()), "range": [f"@series{place}" for place in COLOURS.values()]},
-        "legend": {"orient": "top", "columns": "@columns", "symbolType": "stroke", "symbolStrokeWidth": 3} if metric == "mean" else None,
+        "legend": legend if metric == "mean" else None,
     }  # fmt: skip
     tip = [{"field": "label", "title": "pairs"}, {"field": "layer"}, {"field": "value", "format": ".4~g"}, *INTERVAL]
-    numbered, real = "datum.layer != 'latent'", "datum.random == 'no'"
-    layered: list[Spec] = [
-        {"transform": [{"filter": f"{numbered} && {real}"}], "mark": {"type": "area", "opacity": 0.18},
-         "encoding": {"y": {"field": "low", "type": "quantitative", "title": title}, "y2": {"field": "high"}, "color": colour}},
-        {"transform": [{"filter": f"{numbered} && !({real})"}], "mark": {"type": "line", "color": "@muted", "strokeDash": [4, 3], "strokeWidth": 1},
-         "encoding": {"y": y, "detail": {"field": "setting"}}},
-        {"transform": [{"filter": f"{numbered} && {real}"}], "mark": {"type": "line", "point": {"size": 26}}, "encoding": {"y": y, "color": colour, "tooltip": tip}},
-        {"transform": [{"filter": f"!({numbered}) && {real}"}], "mark": {"type": "rule", "color": "@muted"},
-         "encoding": {"y": {"field": "low", "type": "quantitative", "title": title}, "y2": {"field": "high"}}},
-        {"transform": [{"filter": f"!({numbered}) && {real}"}], "mark": {"type": "point", "filled": True, "fill": "@muted", "size": 55, "strokeWidth": 2},
-         "encoding": {"y": y, "stroke": colour, "tooltip": tip}},
-    ]  # fmt: skip
+    numbered, apart = (
+        {"filter": "datum.random == 'no' && datum.layer != 'latent'"},
+        {"filter": "datum.random == 'no' && datum.layer == 'latent'"},
+    )
+    low, high = {"field": "low", "type": "quantitative", "title": title}, {"field": "high"}
+    marks: list[Spec] = [
+        {"transform": [numbered], "mark": {"type": "area", "opacity": 0.18}, "encoding": {"y": low, "y2": high, "color": colour}},
+        {"transform": [numbered], "mark": {"type": "line", "point": {"size": 26}}, "encoding": {"y": y, "color": colour, "tooltip": tip}},
+    ]
+    if metric == "mean":
+        dashes = {"type": "line", "color": "@muted", "strokeDash": [4, 3], "strokeWidth": 1}
+        random = {"filter": "datum.random == 'yes' && datum.layer != 'latent'"}
+        marks.insert(0, {"transform": [random], "mark": dashes, "encoding": {"y": y, "detail": {"field": "setting"}}})
+    if "latent" in layers:
+        point = {"type": "point", "filled": True, "fill": "@muted", "size": 55, "strokeWidth": 2}
+        marks.append({"transform": [apart], "mark": {"type": "rule", "color": "@muted"}, "encoding": {"y": low, "y2": high}})
+        marks.append({"transform": [apart], "mark": point, "encoding": {"y": y, "stroke": colour, "tooltip": tip}})
+    marks = [each | {"encoding": {"x": x} | each["encoding"]} for each in marks]
     if metric != "mean":
-        layered.insert(0, {"mark": {"type": "rule", "color": "@muted"}, "encoding": {"y": {"datum": 0}}})
-        layered[1:] = [{**each, "encoding": {"x": x, **each["encoding"]}} for each in layered[1:]]
-    else:
-        layered = [{**each, "encoding": {"x": x, **each["encoding"]}} for each in layered]
-    return base(260 if metric == "mean" else 230) | {"layer": layered}
+        marks.insert(0, {"mark": {"type": "rule", "color": "@muted"}, "encoding": {"y": {"datum": 0}}})
+    return base(260 if metric == "mean" else 230) | {"layer": marks}
 
 
 def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
@@ -63,32 +67,40 @@ def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
            {"field": "low", "format": ".3~g"}, {"field": "high", "format": ".3~g"}, {"field": "n", "format": ",d"}]  # fmt: skip
     marks = [
         {"mark": {"type": "rect"}, "encoding": {"color": colour, "tooltip": tip}},
-        {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": {"field": "text"}, "color": {"field": "ink", "type": "nominal", "scale": None}}},
+        {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": {"field": "text"}, "color": {"value": "@ink"}}},
     ]
     return base(34 + 24 * len(layers) + 46) | {"encoding": {"x": x, "y": y}, "layer": marks}
 
 
-def by_layer(layers: Sequence[str], title: str, x_title: str, exact: bool = False) -> Spec:
-    """One metric over layers: the last checkpoint coloured, the first grey, chance dashed."""
+def by_layer(layers: Sequence[str], title: str, x_title: str, zero: bool, chance: bool) -> Spec:
+    """One metric over layers: the last checkpoint coloured, the first grey, its chance level dashed."""
     x = layer_axis(layers, x_title)
-    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": exact}}
-    tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer"}, {"field": "value", "format": ".4~g"}, *INTERVAL,
-           {"field": "chance", "format": ".3~g"}]  # fmt: skip
-    colour = {"field": "when", "type": "nominal", "scale": {"domain": ["first", "last"], "range": ["@muted", "@accent"]}, "legend": None}
-    marks = [
-        {"mark": {"type": "rule"}, "encoding": {"y": {"field": "low", "type": "quantitative", "title": None}, "y2": {"field": "high"}}},
+    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": zero}}
+    low = {"field": "low", "type": "quantitative", "title": None}
+    tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer"}, {"field": "value", "format": ".4~g"}, *INTERVAL]
+    marks: list[Spec] = [
+        {"mark": {"type": "rule"}, "encoding": {"y": low, "y2": {"field": "high"}}},
         {"mark": {"type": "line", "point": {"size": 26}}, "encoding": {"y": y, "tooltip": tip}},
-        {"transform": [{"filter": "datum.when == 'last' && isValid(datum.chance)"}], "mark": {"type": "line", "strokeDash": [3, 3], "color": "@muted"},
-         "encoding": {"y": {"field": "chance", "type": "quantitative"}, "color": {"value": "@muted"}}},
-    ]  # fmt: skip
-    return base(150) | {"title": title, "encoding": {"x": x, "color": colour}, "layer": marks}
+    ]
+    if chance:
+        tip.append({"field": "chance", "format": ".3~g"})
+        level = {"y": {"field": "chance", "type": "quantitative"}, "color": {"value": "@muted"}}
+        dashes = {"type": "line", "strokeDash": [3, 3]}
+        marks.append({"transform": [{"filter": "datum.when == 'last' && isValid(datum.chance)"}], "mark": dashes, "encoding": level})
+    return base(150) | {"title": title, "encoding": {"x": x, "color": moment()}, "layer": marks}
+
+
+def moment() -> Spec:
+    """Colour of a checkpoint: the last stands out."""
+    scale = {"domain": ["first", "last"], "range": ["@muted", "@accent"]}
+    return {"field": "when", "type": "nominal", "scale": scale, "legend": None}
 
 
 def pareto() -> Spec:
     """Cost or quality against closeness of core synonyms; a point a count of codebooks."""
     y = {"field": "percent", "type": "quantitative", "title": "core synonyms closer than random, %"}
     x = {"field": "x", "type": "quantitative", "title": "@kind", "scale": {"zero": False}}
-    colour = {"field": "when", "type": "nominal", "scale": {"domain": ["first", "last"], "range": ["@muted", "@accent"]}, "legend": None}
+    colour = moment()
     tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer", "title": "codebooks"}, {"field": "x", "format": ".4~g"},
            {"field": "percent", "format": ".3~g", "title": "% closer"}, {"field": "n", "format": ",d"}]  # fmt: skip
     marks = [
@@ -96,7 +108,7 @@ def pareto() -> Spec:
         {"mark": "rule", "encoding": {"x": x, "y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}, "color": colour}},
         {"mark": {"type": "line", "point": {"size": 40}, "opacity": 0.85},
          "encoding": {"x": x, "y": y, "color": colour, "order": {"field": "rank", "type": "quantitative"}, "tooltip": tip}},
-        {"mark": {"type": "text", "dx": 8, "dy": -8, "fontSize": 11}, "encoding": {"x": x, "y": y, "text": {"field": "layer"}, "color": colour}},
+        {"mark": {"type": "text", "dx": 8, "dy": -8}, "encoding": {"x": x, "y": y, "text": {"field": "layer"}, "color": colour}},
     ]  # fmt: skip
     return base(280) | {"layer": marks}
 
@@ -107,4 +119,8 @@ def training(title: str) -> Spec:
     tip = [{"field": "series"}, {"field": "step", "format": ",d"}, {"field": "value", "format": ".4~g"}]
     y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}}
     x = {"field": "step", "type": "quantitative", "title": "generator step"}
-    return base(150) | {"title": title, "mark": {"type": "line", "point": False}, "encoding": {"x": x, "y": y, "color": series, "tooltip": tip}}
+    return base(150) | {
+        "title": title,
+        "mark": {"type": "line", "point": False},
+        "encoding": {"x": x, "y": y, "color": series, "tooltip": tip},
+    }

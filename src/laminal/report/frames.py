@@ -1,4 +1,4 @@
-"""Rows that charts draw, as columns: text as levels and codes, numbers with six significant digits, nothing that no chart shows."""
+"""Rows that charts draw, as columns: text as levels, numbers with five significant digits, nothing that no chart shows."""
 
 import math
 import re
@@ -31,7 +31,7 @@ class Points:
 
 
 def columns(table: pd.DataFrame) -> dict[str, Any]:
-    """Pack a table: each column is a list of numbers, or {levels, codes} for text."""
+    """Pack a table: a column is a list of numbers or, for text, {levels, codes}, {levels, runs} where (code, times, ...) is shorter."""
     packed: dict[str, Any] = {}
     for name in table.columns:
         values = table[name]
@@ -39,17 +39,23 @@ def columns(table: pd.DataFrame) -> dict[str, Any]:
             packed[str(name)] = [shortened(value) for value in values.tolist()]
         else:
             codes, levels = pd.factorize(values.astype(str))
-            packed[str(name)] = {"levels": list(levels), "codes": codes.tolist()}
+            changes = np.flatnonzero(np.diff(codes, prepend=-1))
+            times = np.diff(changes, append=len(codes))
+            runs = np.stack([codes[changes], times], 1).ravel()
+            packed[str(name)] = {
+                "levels": list(levels),
+                **({"runs": runs.tolist()} if len(runs) < len(codes) else {"codes": codes.tolist()}),
+            }
     return packed
 
 
 def shortened(value: float) -> float | int | None:
-    """Six significant digits; None where there is no number."""
+    """Five significant digits; None where there is no number."""
     if isinstance(value, int):
         return value
     if not math.isfinite(value):
         return None
-    short = float(f"{value:.6g}")
+    short = float(f"{value:.5g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
 
@@ -104,7 +110,10 @@ def pareto(corpora: Sequence[Points]) -> pd.DataFrame:
             nominal = point.find("units", "bits_nominal")
             for layer in point.layers("word_pairs", "over_random"):
                 gap = point.find("word_pairs", "over_random", setting="synonym_core", layer=layer)
-                costs = {"PESQ": point.find("reconstruction", "pesq", layer=layer), "STOI": point.find("reconstruction", "stoi", layer=layer)}
+                costs = {
+                    "PESQ": point.find("reconstruction", "pesq", layer=layer),
+                    "STOI": point.find("reconstruction", "stoi", layer=layer),
+                }
                 against = {name: reading.value for name, reading in costs.items() if reading is not None}
                 if nominal is not None and layer in layers:
                     against = {"bit/s": nominal.value * int(layer) / len(layers)} | against

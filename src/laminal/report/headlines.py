@@ -112,7 +112,7 @@ def rebuilt(point: Checkpoint, metric: str, layer: str) -> Reading | None:
 
 
 def rebuilt_layers(point: Checkpoint) -> list[str]:
-    """Counts of codebooks that speech was rebuilt from."""
+    """Give the counts of codebooks that speech was rebuilt from."""
     rows = point.table[point.table["probe"] == "reconstruction"]
     return sorted({name for name in pd.concat([rows["layer"], rows["setting"]]) if str(name).isdigit()}, key=int)
 
@@ -120,15 +120,16 @@ def rebuilt_layers(point: Checkpoint) -> list[str]:
 def tiers(point: Checkpoint, layer: str) -> dict[str, Reading]:
     """Core synonyms by tier, all of one slice: frames cut from the whole utterance first, for with new words only context can help."""
     for slice in ("features", None):
-        named = {"setting": "synonym_core", "layer": layer, "slice": slice}
-        readings = {name: point.find("word_pairs", "over_random", split=name, **named) for name in TIERS}
+        readings = {name: point.find("word_pairs", "over_random", "synonym_core", layer, name, slice) for name in TIERS}
         found = {name: reading for name, reading in readings.items() if reading is not None}
         if found:
             return found
     return {}
 
 
-def _make(group: str, label: str, points: Sequence[Checkpoint], found: Sequence[Reading | None], relative: bool = False) -> Iterator[Headline]:
+def _make(
+    group: str, label: str, points: Sequence[Checkpoint], found: Sequence[Reading | None], relative: bool = False
+) -> Iterator[Headline]:
     last = found[-1]
     if last is not None:
         yield Headline(group, label, found[0] if len(points) > 1 else None, last, relative)

@@ -38,7 +38,8 @@ def table(folder: Path) -> str:
         shown.append((name, of))
     made = _grid(versions, shown)
     if left:
-        made += f'<p class="soft">{len(left)} more would make this page too large; they are in {html.text(folder.name)}/: {html.text(", ".join(left))}</p>'
+        where = f"{len(left)} more would make this page too large; they are in {folder.name}/: {', '.join(left)}"
+        made += f'<p class="soft">{html.text(where)}</p>'
     return made
 
 

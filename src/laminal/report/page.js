@@ -6,19 +6,16 @@
   const narrow = window.matchMedia("(max-width: 600px)");
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  const unpacked = (column) => {
+    if (Array.isArray(column)) return column;
+    if (column.codes) return column.codes.map((code) => column.levels[code]);
+    const values = [];
+    for (let i = 0; i < column.runs.length; i += 2) for (let times = column.runs[i + 1]; times > 0; times--) values.push(column.levels[column.runs[i]]);
+    return values;
+  };
   const rowsOf = (table) => {
-    const names = Object.keys(table);
-    const length = names.length ? (table[names[0]].codes || table[names[0]]).length : 0;
-    const rows = [];
-    for (let i = 0; i < length; i++) {
-      const row = {};
-      for (const name of names) {
-        const column = table[name];
-        row[name] = column.codes ? column.levels[column.codes[i]] : column[i];
-      }
-      rows.push(row);
-    }
-    return rows;
+    const columns = Object.entries(table).map(([name, column]) => [name, unpacked(column)]);
+    return columns.length ? columns[0][1].map((_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[i]]))) : [];
   };
   const tables = Object.fromEntries(Object.entries(data.tables).map(([name, table]) => [name, rowsOf(table)]));
 
@@ -30,7 +27,7 @@
       const zero = row.low <= 0 && row.high >= 0;
       const percent = 100 * row.value;
       const text = !told ? "?" : zero ? "·" : percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0).replace("-", "−");
-      return { ...row, percent, low: 100 * row.low, high: 100 * row.high, text, ink: css("--ink") };
+      return { ...row, percent, low: 100 * row.low, high: 100 * row.high, text };
     },
     pareto: (row) => ({ ...row, percent: 100 * row.value, low: 100 * row.low, high: 100 * row.high, rank: Number(row.layer) }),
     plain: (row) => row,
@@ -74,7 +71,8 @@
       return Promise.resolve();
     }
     const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...fill(chart.spec, chosen), datasets: { rows }, config: config() };
-    const actions = { export: true, source: false, compiled: false, editor: false };
+    const small = place.parentElement.classList.contains("grid");
+    const actions = small ? false : { export: true, source: false, compiled: false, editor: false };
     const options = { renderer: "svg", ast: true, actions, mode: "vega-lite", tooltip: { theme: dark.matches ? "dark" : "light" }, downloadFileName: chart.id };
     return vegaEmbed(place, spec, options).catch((error) => {
       place.textContent = "This chart could not be drawn: " + error.message;

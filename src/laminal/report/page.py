@@ -12,6 +12,7 @@ import pandas as pd
 from laminal.atomic import write_text
 from laminal.errors import RequestError
 from laminal.report import html, listening, provenance, sections, words
+from laminal.report.board import Board
 from laminal.report.frames import Points
 from laminal.report.headlines import SETTINGS
 from laminal.report.selection import checkpoints, corpora
@@ -25,7 +26,7 @@ def write(folder: Path) -> Path:
     """
     path = folder / "scores.parquet"
     if not path.is_file():
-        raise RequestError(f"report={folder}: no scores.parquet there; probe something into it first (probe.py ckpt=... or codec=... out={folder})")
+        raise RequestError(f"report={folder}: no scores.parquet there; probe into it first: probe.py ckpt=PATH out={folder}")
     target = folder / "report.html"
     write_text(target, render(folder, read_table(path)))
     return target
@@ -33,34 +34,37 @@ def write(folder: Path) -> Path:
 
 def render(folder: Path, scores: pd.DataFrame) -> str:
     """Give the page as text."""
-    page = sections.Page([Points(name, checkpoints(scores, name)) for name in (corpora(scores) if len(scores) else [])])
-    made = [build(page) for build in sections.SECTIONS]
+    board = Board([Points(name, checkpoints(scores, name)) for name in (corpora(scores) if len(scores) else [])])
+    made = [build(board) for build in sections.SECTIONS]
     heard = listening.table(folder / "listening")
     made.append(html.section("listening", "Listening", heard))
-    made.append(sections.training(page, metrics(folder / "metrics.csv")))
+    made.append(sections.training(board, metrics(folder / "metrics.csv")))
     made.append(provenance.section(folder, scores))
-    data = {"tables": page.tables, "charts": page.drawn, "labels": SETTINGS, "narrow": words.NARROW}
+    data = {"tables": board.tables, "charts": board.drawn, "labels": SETTINGS, "narrow": words.NARROW}
     title = f"{run_name(folder, scores)}: sound and meaning, layer by layer"
-    parts = {"title": html.text(title), "body": head(title, page, made) + "".join(made), "data": script_json(data)}
+    parts = {"title": html.text(title), "body": head(title, board, made) + "".join(made), "data": script_json(data)}
     return filled(resource("page.html"), parts | {"css": resource("page.css"), "js": resource("page.js"), "vega": vega()})
 
 
-def head(title: str, page: sections.Page, made: list[str]) -> str:
-    """Title, what was probed, and links to the sections."""
+def head(title: str, board: Board, made: list[str]) -> str:
+    """Make the title, what was probed, and links to the sections."""
     name, _, rest = title.partition(": ")
     facts = []
-    for points in page.corpora:
+    for points in board.corpora:
         moments = [point.label for point in points.all if point.label]
-        when = f"{len(moments)} checkpoints, {moments[0]} to {moments[-1]}" if len(moments) > 1 else (moments[0] if moments else "no training")
+        when = (
+            f"{len(moments)} checkpoints, {moments[0]} to {moments[-1]}" if len(moments) > 1 else (moments[0] if moments else "no training")
+        )
         rows = sum(len(point.table) for point in points.all)
         facts.append(f"{points.corpus or 'unnamed corpus'}: {when}; {rows:,} scores")
     links = re.findall(r'<section id="([^"]+)"><h2>(.*?)</h2>', "".join(made))
     nav = "".join(f'<a href="#{link}">{said}</a>' for link, said in links)
-    return f'<header><h1>{html.text(name)}</h1><p class="soft">{html.text(rest)}. {html.text(". ".join(facts))}.</p><nav>{nav}</nav></header>'
+    said = ". ".join([rest, *facts])
+    return f'<header><h1>{html.text(name)}</h1><p class="soft">{html.text(said)}.</p><nav>{nav}</nav></header>'
 
 
 def run_name(folder: Path, scores: pd.DataFrame) -> str:
-    """Name of the run, of the codec where there is no run, else of the folder."""
+    """Name the run, the codec where there is no run, else the folder."""
     for column in ("run", "codec"):
         names = [name for name in dict.fromkeys(scores[column]) if name] if len(scores) else []
         if names:
@@ -69,7 +73,7 @@ def run_name(folder: Path, scores: pd.DataFrame) -> str:
 
 
 def metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of metrics.csv; a line that a kill cut short is left out."""
+    """Read the rows of metrics.csv; a line that a kill cut short is left out."""
     if not path.is_file():
         return []
     table = pd.read_csv(path, dtype=str, on_bad_lines="skip")
@@ -78,7 +82,7 @@ def metrics(path: Path) -> list[dict[str, str]]:
 
 
 def script_json(value: object) -> str:
-    """JSON that no content can end early: inside <script>, only `<` matters to the parser of HTML."""
+    """Write JSON that no content can end early: inside <script> only `<` matters to the parser of HTML."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -95,7 +99,8 @@ def resource(name: str) -> str:
 
 @functools.cache
 def vega() -> str:
-    """Vega, Vega-Lite and vega-embed in one script."""
+    """Bundle Vega, Vega-Lite and vega-embed into one script."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle()).replace("</script", "<\\/script")
+    snippet = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
+    return str(vl_convert.javascript_bundle(snippet)).replace("</script", "<\\/script")

@@ -69,7 +69,9 @@ def _sources(scores: pd.DataFrame) -> str:
     shown = [[_short(value) for value in row] for row in rows.itertuples(index=False)]
     seeds = ", ".join(str(seed) for seed in sorted(set(scores["seed"])))
     versions = ", ".join(f"{probe} {version}" for probe, version in sorted(set(zip(scores["probe"], scores["probe_version"]))))
-    return f'<p class="soft">Probes and their versions: {html.text(versions)}. Seeds: {html.text(seeds)}.</p>' + html.table([*names, "scores"], shown)
+    return f'<p class="soft">Probes and their versions: {html.text(versions)}. Seeds: {html.text(seeds)}.</p>' + html.table(
+        [*names, "scores"], shown
+    )
 
 
 def _short(value: object) -> str:
@@ -91,4 +93,6 @@ def _pair(entry: Any) -> tuple[str, str]:
 def _listed(title: str, heads: list[str], rows: list[Any]) -> str:
     unique = list(dict.fromkeys(rows))
     more = f'<p class="soft">and {len(unique) - MOST_ROWS:,} more, in manifest.json</p>' if len(unique) > MOST_ROWS else ""
-    return html.folded(f"{title} ({len(unique):,})", html.table(heads, unique[:MOST_ROWS], wrap=range(1, len(heads))) + more) if unique else ""
+    return (
+        html.folded(f"{title} ({len(unique):,})", html.table(heads, unique[:MOST_ROWS], wrap=range(1, len(heads))) + more) if unique else ""
+    )

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -33,7 +34,7 @@ class Reading:
         return (self.high - self.low) / 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """All scores of one probing of one set of weights on one corpus."""
 
@@ -41,7 +42,11 @@ class Checkpoint:
     step: int
     table: pd.DataFrame
     label: str = ""
-    index: dict[tuple[str, ...], list[Reading]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def index(self) -> dict[tuple[str, ...], list[Reading]]:
+        """Readings by (probe, metric, setting, layer, split), the usual choice first."""
+        return _index(self.table)
 
     def find(
         self, probe: str, metric: str, setting: str = "", layer: str = "", split: str = "all", slice: str | None = None
@@ -72,7 +77,7 @@ def checkpoints(scores: pd.DataFrame, corpus: str | None = None) -> list[Checkpo
     here = scores[scores["corpus"] == name]
     groups = [(int(step), int(epoch), group) for (step, epoch), group in here.groupby(["step", "epoch"], sort=True)]
     by_epoch = len({epoch for _, epoch, _ in groups}) == len(groups)
-    return [Checkpoint(epoch, step, group, _label(epoch, step, by_epoch), _index(group)) for step, epoch, group in groups]
+    return [Checkpoint(epoch, step, group, _label(epoch, step, by_epoch)) for step, epoch, group in groups]
 
 
 def layer_name(layer: str) -> str:
@@ -94,7 +99,6 @@ def _label(epoch: int, step: int, by_epoch: bool) -> str:
 
 
 def _index(table: pd.DataFrame) -> dict[tuple[str, ...], list[Reading]]:
-    """Readings by (probe, metric, setting, layer, split), the usual choice first."""
     found: dict[tuple[str, ...], list[tuple[tuple[int, ...], int, Reading]]] = {}
     for number, row in enumerate(records(table)):
         better = row["higher_is_better"]

@@ -44,7 +44,7 @@ def layer_sentence(point: Checkpoint, layer: str) -> str:
     sound = point.find("word_pairs", "over_random", setting="near_homophone", layer=layer)
     core = point.find("word_pairs", "over_random", setting="synonym_core", layer=layer)
     meaning = point.find("word_pairs", "over_random", setting="synonym", layer=layer) or core
-    parts = []
+    parts: list[str] = []
     for name, reading in (("near-homophones", sound), ("synonyms", meaning)):
         if reading is not None:
             parts.append(_clause(name, reading, not parts))
@@ -54,7 +54,7 @@ def layer_sentence(point: Checkpoint, layer: str) -> str:
 
 def _clause(name: str, reading: Reading, opens: bool) -> str:
     if not words.told(reading):
-        return f"{name}: {words.cannot_tell(reading)}" if opens else f"{name} {words.cannot_tell(reading)}"
+        return f"{name} ({words.cannot_tell(reading)})"
     middle = f"are {words.size(reading)} than random" if opens else words.size(reading)
     return f"{name} {middle} ({words.support(reading)})"
 
@@ -75,17 +75,17 @@ def _moves(first: Checkpoint | None, last: Checkpoint) -> Iterator[str]:
 
 
 def _tiers(point: Checkpoint) -> Iterator[str]:
-    """What the synonym loss taught: the pairs it saw, other pairs of the words it saw, or words it never saw."""
+    """Say what the synonym loss taught: the pairs it saw, other pairs of the words it saw, or words it never saw."""
     for layer in ends(point.layers("word_pairs", "over_random"))[:1]:
         found = tiers(point, layer)
         if not found:
             continue
         how = next(iter(found.values())).slice
         where = {"features": ", cut from whole utterances", "audio": ", each word cut and encoded alone"}.get(how, "")
-        parts = []
+        parts: list[str] = []
         for name, reading in found.items():
-            what = f" {words.size(reading)} than random ({words.support(reading)}, n = {reading.n})"
-            parts.append(f"{TIERS[name]}{what if words.told(reading) else ': ' + words.cannot_tell(reading)}")
+            what = f"{words.size(reading)} than random ({words.support(reading)}, n = {reading.n})"
+            parts.append(f"{TIERS[name]} {what if words.told(reading) else f'({words.cannot_tell(reading)})'}")
         yield f"core synonyms at {layer_name(layer)}{where}: {'; '.join(parts)}. {_generalises(found)}".rstrip()
 
 
@@ -107,18 +107,22 @@ def _generalises(found: dict[str, Reading]) -> str:
 
 
 def _speech(first: Checkpoint | None, last: Checkpoint) -> Iterator[str]:
+    """Quality of rebuilt speech; what moved is told apart from what did not."""
     for layer in rebuilt_layers(last)[-1:]:
-        parts = []
+        said: dict[str, list[str]] = {}
         for metric, name in RECONSTRUCTION.items():
             after = rebuilt(last, metric, layer)
             before = rebuilt(first, metric, layer) if first is not None else None
             if after is not None and before is not None:
-                parts.append(f"{name} {words.number(before.value)} to {words.number(after.value)} ({words.change(before, after)})")
+                said.setdefault(f"{words.change(before, after)}: ", []).append(
+                    f"{name} {words.number(before.value)} to {words.number(after.value)}"
+                )
             elif after is not None:
-                parts.append(f"{name} {words.number(after.value)} ({words.between(after)})")
+                said.setdefault("", []).append(f"{name} {words.number(after.value)} ({words.between(after)})")
         when = f", {first.label} to {last.label}" if first is not None else ""
-        if parts:
-            yield f"speech rebuilt from {counted(layer)}{when}: {'; '.join(parts)}."
+        if said:
+            parts = "; ".join(kind + ", ".join(each) for kind, each in said.items())
+            yield f"speech rebuilt from {counted(layer)}{when}: {parts}."
 
 
 def _units(point: Checkpoint) -> Iterator[str]:
@@ -128,7 +132,8 @@ def _units(point: Checkpoint) -> Iterator[str]:
             if reading is not None:
                 level = f"; chance {words.number(reading.chance)}" if reading.chance == reading.chance else ""
                 said = words.against_chance(reading)
-                yield f"{name} at {layer_name(layer)} is {words.number(reading.value)} ({words.between(reading)}{level}){': ' if said else ''}{said}."
+                end = f": {said}" if said else ""
+                yield f"{name} at {layer_name(layer)} is {words.number(reading.value)} ({words.between(reading)}{level}){end}."
 
 
 def _health(point: Checkpoint) -> Iterator[str]:
