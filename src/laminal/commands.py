@@ -39,18 +39,27 @@ def prepared(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) 
 
 
 def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
-    """Probe A and B on the same items and say how they differ, with intervals and p corrected over layers."""
+    """Probe A and B on the same items and say how they differ; each may be several runs (seeds), separated by commas."""
     from laminal import compare
+    from laminal.results import write_table
 
-    pair: list[Results] = []
+    sides: list[list[Results]] = []
     for what in (own.get("ckpt"), own["against"]):
         if what is None:
-            raise RequestError("against=B compares two checkpoints: give ckpt=A against=B")
-        words = dict(own) | {"ckpt": str(what)}
-        target, on = prepared(words, configs, rest)
-        pair.append(probing.probe(target, on))
-    for line in compare.sentences(compare.paired(*pair)):
+            raise RequestError("against=B compares checkpoints: give ckpt=A against=B (several seeds: ckpt=A1,A2 against=B1,B2)")
+        found = []
+        for path in listed(what) or []:
+            target, on = prepared(dict(own) | {"ckpt": path}, configs, rest)
+            found.append(probing.probe(target, on))
+        sides.append(found)
+    names = tuple(str(what) for what in (own["ckpt"], own["against"]))
+    compared = compare.paired(sides[0], sides[1])
+    print(f"A = {names[0]}\nB = {names[1]}")
+    for line in compare.sentences(compared):
         print(line)
+    out = Path(str(own.get("out") or "results")) / f"{sides[0][0].context.run}-against-{sides[1][0].context.run}" / "comparison.parquet"
+    write_table(out, compare.table(compared))
+    print(out)
     return 0
 
 

@@ -189,6 +189,12 @@ def _open(path: Path) -> pq.ParquetFile:
         raise RequestError(f"{path} is not a readable table of scores ({error}); run probe.py again to make it") from error
 
 
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write any table as parquet, atomically."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False, compression="zstd")
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read scores.parquet or items.parquet; raises RequestError where it is none."""
     return _open(path).read().to_pandas()

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
+from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
 from laminal.nn.tokenizer import Tokenizer
 from laminal.task import OptimizerSettings, TokenizerTask
@@ -114,9 +116,11 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
     """Build the task that `config` describes."""
     recipe = {key: value for key, value in plain(config.tokenizer).items() if key != "_target_"}
     losses = {name: section for name, section in plain(config.losses).items() if section is not None}
+    balancer = None if config.balancer is None else partial(Balancer, **plain(config.balancer))
+    lightning.seed_everything(config.seed, verbose=False)  # the losses' heads draw from the global generator
     return TokenizerTask(
         Tokenizer(**recipe),
-        build_objective(losses),
+        build_objective(losses, balancer),
         OptimizerSettings(**plain(config.optimizer)),
         recipe=recipe,
         total_steps=config.trainer.epochs * config.trainer.steps_per_epoch,
