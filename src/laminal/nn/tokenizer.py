@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 from transformers import EncodecConfig, EncodecModel
 
 from laminal.errors import RequestError
@@ -156,8 +157,15 @@ def _keep_variance(model: EncodecModel) -> None:
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             overlap = module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1
             scale = (module.in_channels * module.kernel_size[0] / overlap) ** -0.5
-            module.weight = torch.randn(module.weight.shape) * scale  # through weight norm's own inverse, where there is weight norm
+            _set_weight(module, torch.randn(module.weight.shape) * scale)
             if module.bias is not None:
                 module.bias.zero_()
     output = model.decoder.layers[-1].get_submodule("conv")
-    output.weight = QUIET * torch.as_tensor(output.weight)
+    _set_weight(output, QUIET * torch.as_tensor(output.weight))
+
+
+def _set_weight(module: nn.Module, weight: Tensor) -> None:
+    if parametrize.is_parametrized(module, "weight"):
+        module.weight = weight  # goes through weight norm's own inverse
+    else:
+        module.get_parameter("weight").copy_(weight)
