@@ -1,7 +1,5 @@
 """Multi-scale mel distance: L1 between log mel spectrograms at seven window lengths."""
 
-import warnings
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,17 +16,15 @@ class MelScales:
 
     At each window w of WINDOWS: magnitudes of an STFT (Hann, hop w / 4, centred, ends mirrored), BANDS of Slaney's mel filters (area 1)
     from 0 Hz to half the rate, log10 of the larger of that and FLOOR. The distance is the sum over scales of the mean absolute difference
-    over frames and bands, for samples within +-1. Filters between two bins of a short window are empty and count as equal, as there.
+    over frames and bands, for samples within +-1.
     """
 
     def __init__(self, sample_rate: int) -> None:
         fbanks = compat.torchaudio().functional.melscale_fbanks
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchaudio warns of empty filters
-            self.filters = [
-                fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney", mel_scale="slaney")
-                for window, bands in zip(WINDOWS, BANDS)
-            ]
+        self.filters = [
+            fbanks(window // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, norm="slaney", mel_scale="slaney")
+            for window, bands in zip(WINDOWS, BANDS)
+        ]
 
     def __call__(self, wav: Float[Tensor, "b t"]) -> list[Float[Tensor, "b n m"]]:
         """Log mel spectrograms of every scale; `wav` has at least 1025 samples."""
