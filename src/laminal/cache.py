@@ -4,6 +4,7 @@ import hashlib
 import warnings
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,14 +50,15 @@ class CodesCache:
                 if str(held["format"]) != FORMAT or str(held["key"]) != key:
                     raise ValueError("another shard under this name")
                 shard = Shard(held["codes"], held["lengths"], held["direct"], tuple(map(str, held["names"])), held["empty"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self.misses += 1
             return None
         except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, TypeError, SyntaxError) as error:
             warnings.warn(f"cache: {path} is broken ({error}) and is made anew", stacklevel=2)
             self.corrupt.append(path.name)
             self.misses += 1
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
         self.hits += 1
         return shard
@@ -86,7 +88,7 @@ class CodesCache:
 
 def open_cache(where: str | Path | None) -> CodesCache | None:
     """Open the cache in folder `where`; None and "off" mean no cache."""
-    return None if where is None or str(where) in ("off", "False", "") else CodesCache(Path(where))
+    return None if where is None or str(where) in ("off", "") else CodesCache(Path(where))
 
 
 def smallest_integer(codebook_size: int) -> np.dtype:

@@ -93,9 +93,10 @@ def sample_pairs(corpus: Corpus, split: Split | None, seed: int, maximum: int, t
     """Draw the pairs of every setting: at most `maximum` type pairs in each split, `token_pairs` token pairs of each type pair.
 
     In each setting the type pairs are put in one random order; "all" and each tier take their first ones, so that they share tokens.
-    Every type pair brings `randoms` random pairs, with which it shares its splits.
+    Every type pair brings `randoms` random pairs, with which it shares its splits. With a split, speakers heard in training say nothing.
     """
-    pool = Pool(tokens(corpus if split is None else corpus.subset(split.test_speakers)), split, seed)
+    heard = frozenset[str]() if split is None else split.train_speakers
+    pool = Pool(tokens(corpus.subset(frozenset(corpus.speakers) - heard)), split, seed)
     found = {setting: choose(pool, index, _type_pairs(pool, setting), maximum, token_pairs) for index, setting in enumerate(LEXICAL)}
     used = _rows(found) or list(range(len(pool.tokens)))
     found["same_speaker"] = same_speaker(pool, used, maximum)

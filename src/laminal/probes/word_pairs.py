@@ -5,7 +5,7 @@ Seed study: Shi et al., Speech Codec Probing from Semantic and Phonetic Perspect
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -35,6 +35,9 @@ UNITS = {
 NARROW = 0.025  # of random: published effects are no larger, so a wider half-width decides nothing
 
 
+Choice = TypeVar("Choice", bound=str)
+
+
 class Column(NamedTuple):
     """One way to measure a distance."""
 
@@ -59,30 +62,35 @@ class WordPairs:
         corpus: Corpus,
         split: Split | None,
         *,
-        style: Literal["matched", "choi"],
-        slices: Sequence[Slice],
-        distances: Sequence[Distance],
-        modes: Sequence[Mode],
+        style: str,
+        slices: Sequence[str],
+        distances: Sequence[str],
+        modes: Sequence[str],
         maximum: int,
         token_pairs: int,
         randoms: int,
         draws: int,
-        items: Sequence[Distance],
+        items: Sequence[str],
         seed: int,
-        cache: str | None = None,
+        cache: str | bool | None = None,
     ):
         """Keep at most `maximum` type pairs a setting and split, `token_pairs` token pairs and `randoms` random pairs for each.
 
-        `draws` >= 1000 bootstrap draws; `items` names the distances whose single pairs are written; `cache` is a folder or "off".
+        `draws` of the bootstrap; `items` names the distances whose single pairs are written; `cache` is a folder or "off". Raises
+        RequestError for an unknown name, fewer than 1,000 draws and room for fewer than 300 type pairs.
         """
-        choices = ((distances, DISTANCES, "distances"), (items, distances, "items"), ([style], ("matched", "choi"), "style"))
-        for given, known, key in choices:
-            if unknown := sorted(set(given) - set(known)):
-                raise RequestError(f"word_pairs.{key}: {unknown[0]!r} is none of {', '.join(known)}")
-        self.corpus, self.split, self.style, self.seed, self.draws = corpus, split, style, seed, draws
-        self.slices, self.distances, self.modes, self.items = tuple(slices), tuple(distances), tuple(modes), tuple(items)
+        sizes = (("maximum", maximum, 300), ("draws", draws, 1000), ("token_pairs", token_pairs, 1), ("randoms", randoms, 1))
+        for key, value, least in sizes:
+            if value < least:
+                raise RequestError(f"word_pairs.{key}={value}: at least {least}, or intervals say nothing; raise it")
+        self.corpus, self.split, self.seed, self.draws = corpus, split, seed, draws
+        (self.style,) = _known([style], ("matched", "choi"), "style")
+        self.slices: tuple[Slice, ...] = _known(slices, get_args(Slice), "slices")
+        self.distances: tuple[Distance, ...] = _known(distances, DISTANCES, "distances")
+        self.modes: tuple[Mode, ...] = _known(modes, get_args(Mode), "modes")
+        self.items: tuple[Distance, ...] = _known(items, self.distances, "items")
         self.sizes = {"maximum": maximum, "token_pairs": token_pairs, "randoms": randoms}
-        self.cache = open_cache(cache)
+        self.cache = open_cache(None if isinstance(cache, bool) else cache)
         self._samples: dict[int, Sample] = {}
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
@@ -263,3 +271,9 @@ def conclusive(score: Score) -> str:
     if score.metric not in ("mean", "over_random") or relative <= NARROW:
         return ""
     return f"cannot tell: n = {score.n}, half-width {100 * relative:.1f} %"
+
+
+def _known(given: Sequence[str], known: Sequence[Choice], key: str) -> tuple[Choice, ...]:
+    if unknown := [name for name in given if name not in known]:
+        raise RequestError(f"word_pairs.{key}: {unknown[0]!r} is none of {', '.join(known)}")
+    return tuple(known[known.index(name)] for name in given)

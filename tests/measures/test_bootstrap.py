@@ -1,0 +1,76 @@
+"""Bootstrap by word types: weights against the loop, and intervals that hold what they should as often as they should."""
+
+import numpy as np
+
+from laminal.measures.bootstrap import interval, multiplicities, pair_weights, weighted_means
+from oracle_pairs import mean
+
+
+def test_multiplicities_are_draws_with_replacement():
+    counts = multiplicities(30, 4000, seed=1)
+    assert (counts.sum(1) == 30).all()
+    assert abs(counts.mean() - 1) < 1e-12 and abs(counts.var() - (1 - 1 / 30)) < 0.02
+    np.testing.assert_array_equal(counts, multiplicities(30, 4000, seed=1))
+    assert (counts != multiplicities(30, 4000, seed=2)).any()
+
+
+def test_global_generators_are_not_drawn_from():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    multiplicities(5, 5, seed=0)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_means_under_a_draw_equal_copying_the_pairs():
+    rng = np.random.default_rng(0)
+    types, pairs = 12, 40
+    a, b = rng.integers(types, size=pairs), rng.integers(types, size=pairs)
+    values = rng.standard_normal((pairs, 2))
+    counts = multiplicities(types, 20, seed=3)
+    found = weighted_means(pair_weights(counts, a, b), values)
+    for draw, times in enumerate(counts.astype(int)):
+        copies = [values[p] for p in range(pairs) for _ in range(times[a[p]] if a[p] == b[p] else times[a[p]] * times[b[p]])]
+        np.testing.assert_allclose(found[draw], np.mean(copies, axis=0), rtol=1e-12)
+
+
+def test_undefined_draws_are_left_out_and_too_many_are_nan():
+    draws = np.random.default_rng(0).standard_normal((1000, 3))
+    draws[:20, 1] = np.nan
+    draws[:100, 2] = np.nan
+    low, high = interval(draws)
+    np.testing.assert_allclose([low[0], high[0]], np.quantile(draws[:, 0], [0.025, 0.975]))
+    np.testing.assert_allclose([low[1], high[1]], np.quantile(draws[20:, 1], [0.025, 0.975]))
+    assert np.isnan(low[2]) and np.isnan(high[2])
+
+
+def _held(effect_of_type: float, effect_of_pair: float, by_type: bool, trials: int = 200) -> float:
+    """Share of trials in which the interval holds 0, the true mean; each word type sits in about six pairs."""
+    held = 0
+    for trial in range(trials):
+        rng = np.random.default_rng(trial)
+        types, pairs = 80, 240
+        a = rng.integers(types, size=pairs)
+        b = (a + rng.integers(1, types, size=pairs)) % types
+        effects = rng.standard_normal(types) * effect_of_type
+        values = effects[a] + effects[b] + rng.standard_normal(pairs) * effect_of_pair
+        counts = multiplicities(types if by_type else pairs, 300, seed=trial)
+        weights = pair_weights(counts, a, b) if by_type else counts.T.copy()
+        low, high = interval(weighted_means(weights, values[:, None]))
+        held += bool(low[0] <= 0 <= high[0])
+    return held / trials
+
+
+def test_interval_holds_the_truth_as_often_as_it_says():
+    assert 0.90 <= _held(1.0, 0.3, by_type=True) <= 1.0
+
+
+def test_it_is_wide_rather_than_narrow_where_pairs_are_independent():
+    assert _held(0.0, 1.0, by_type=True) >= 0.95
+
+
+def test_resampling_pairs_would_be_too_narrow():
+    assert _held(1.0, 0.3, by_type=False) < 0.85
+
+
+def test_a_mean_of_types_is_the_oracles():
+    pairs = [("a", "b", 1.0), ("b", "a", 3.0), ("a", "c", 10.0)]
+    assert mean(pairs) == 6.0 and mean(pairs, {"a": 1, "b": 1, "c": 1}) == 6.0
