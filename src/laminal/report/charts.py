@@ -23,7 +23,7 @@ def layer_axis(layers: Sequence[str], title: str = "codebooks accumulated") -> S
 def word_curves(layers: Sequence[str], metric: str, title: str) -> Spec:
     """One line a setting with its interval as band, matched random grey, the latent apart as grey points."""
     x = layer_axis(layers)
-    y = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": metric != "mean"}}
+    y = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": metric != "mean"}, "axis": {"minExtent": 44}}
     legend = {"orient": "top", "columns": "@columns", "symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}
     colour = {
         "field": "label", "type": "nominal", "title": None,
@@ -45,7 +45,7 @@ def word_curves(layers: Sequence[str], metric: str, title: str) -> Spec:
         random = {"filter": "datum.random == 'yes' && datum.layer != 'latent'"}
         marks.insert(0, {"transform": [random], "mark": dashes, "encoding": {"y": y, "detail": {"field": "setting"}}})
     if "latent" in layers:
-        point = {"type": "point", "filled": True, "fill": "@muted", "size": 55, "strokeWidth": 2}
+        point = {"type": "point", "filled": True, "fill": "@muted", "size": 55, "strokeWidth": 2, "opacity": 1}
         marks.append({"transform": [apart], "mark": {"type": "rule", "color": "@muted"}, "encoding": {"y": low, "y2": high}})
         marks.append({"transform": [apart], "mark": point, "encoding": {"y": y, "stroke": colour, "tooltip": tip}})
     marks = [each | {"encoding": {"x": x} | each["encoding"]} for each in marks]
@@ -60,7 +60,7 @@ def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
     y = {"field": "layer", "type": "ordinal", "sort": list(layers), "title": "codebooks accumulated"}
     colour = {
         "field": "percent", "type": "quantitative", "title": "% over random",
-        "scale": {"domainMid": 0, "range": ["@closer", "@surface", "@further"], "interpolate": "lab", "nice": False},
+        "scale": {"domain": "@limits", "range": ["@closer", "@surface", "@further"], "interpolate": "lab", "nice": False},
         "legend": {"orient": "top", "gradientLength": 160},
     }  # fmt: skip
     tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer"}, {"field": "percent", "format": ".3~g", "title": "% over random"},
@@ -75,7 +75,7 @@ def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
 def by_layer(layers: Sequence[str], title: str, x_title: str, zero: bool, chance: bool) -> Spec:
     """One metric over layers: the last checkpoint coloured, the first grey, its chance level dashed."""
     x = layer_axis(layers, x_title)
-    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": zero}}
+    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": zero, "padding": 6}}
     low = {"field": "low", "type": "quantitative", "title": None}
     tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer"}, {"field": "value", "format": ".4~g"}, *INTERVAL]
     marks: list[Spec] = [
@@ -99,7 +99,7 @@ def moment() -> Spec:
 def pareto() -> Spec:
     """Cost or quality against closeness of core synonyms; a point a count of codebooks."""
     y = {"field": "percent", "type": "quantitative", "title": "core synonyms closer than random, %"}
-    x = {"field": "x", "type": "quantitative", "title": "@kind", "scale": {"zero": False}}
+    x = {"field": "x", "type": "quantitative", "title": "@kind", "scale": {"zero": False, "nice": False, "padding": 24}}
     colour = moment()
     tip = [{"field": "at", "title": "checkpoint"}, {"field": "layer", "title": "codebooks"}, {"field": "x", "format": ".4~g"},
            {"field": "percent", "format": ".3~g", "title": "% closer"}, {"field": "n", "format": ",d"}]  # fmt: skip
@@ -113,9 +113,10 @@ def pareto() -> Spec:
     return base(280) | {"layer": marks}
 
 
-def training(title: str) -> Spec:
-    """One training number by generator step."""
-    series = {"field": "series", "type": "nominal", "title": None, "legend": {"orient": "bottom", "columns": 4} if title else None}
+def training(title: str, several: bool) -> Spec:
+    """Draw one training number by generator step, with a legend where it has several series."""
+    legend = {"orient": "bottom", "columns": 3} if several else None
+    series = {"field": "series", "type": "nominal", "title": None, "legend": legend}
     tip = [{"field": "series"}, {"field": "step", "format": ",d"}, {"field": "value", "format": ".4~g"}]
     y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}}
     x = {"field": "step", "type": "quantitative", "title": "generator step"}

@@ -53,7 +53,10 @@ class Headline:
         """The last interval."""
         if not self.relative:
             return words.between(self.last)
-        return f"{100 * self.last.low:+.1f} to {100 * self.last.high:+.1f} %"
+        low, high = self.last.low, self.last.high
+        if low <= 0 <= high:
+            return f"{words.percent(-low)} closer to {words.percent(high)} further"
+        return words.support(self.last)
 
     @property
     def chance(self) -> str:
@@ -68,7 +71,11 @@ class Headline:
         if self.relative and not (words.told(self.first) and words.told(self.last)):
             return ""
         moved = words.change(self.first, self.last)
-        return moved.replace("lower", "closer").replace("higher", "further") if self.relative else moved
+        return (
+            moved.replace("lower", "moved closer").replace("higher", "moved further").replace("difference", "move")
+            if self.relative
+            else moved
+        )
 
     @property
     def verdict(self) -> str:
@@ -80,6 +87,11 @@ class Headline:
             return words.cannot_tell(self.last)
         said = {-1: "closer than random", 0: "no difference from random (interval holds 0)", 1: "further than random"}[found]
         return "; ".join(part for part in (said, self.moved) if part)
+
+    @property
+    def sure(self) -> bool:
+        """Whether the last value can be told from random, or from chance where it has a level."""
+        return words.side(self.last) not in (None, 0) if self.relative else words.against_chance(self.last) != "not told from chance"
 
     @property
     def arrow(self) -> str:

@@ -33,11 +33,16 @@
     plain: (row) => row,
   };
 
-  const fill = (spec, chosen) => {
-    if (Array.isArray(spec)) return spec.map((each) => fill(each, chosen));
-    if (spec && typeof spec === "object") return Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, fill(value, chosen)]));
+  const limits = (rows) => {
+    const most = Math.max(100 * data.narrow, ...rows.map((row) => Math.abs(row.percent)).filter(Number.isFinite));
+    return [-most, 0, most];
+  };
+  const fill = (spec, chosen, rows) => {
+    if (Array.isArray(spec)) return spec.map((each) => fill(each, chosen, rows));
+    if (spec && typeof spec === "object") return Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, fill(value, chosen, rows)]));
     if (typeof spec !== "string" || !spec.startsWith("@")) return spec;
     if (spec === "@columns") return narrow.matches ? 2 : 5;
+    if (spec === "@limits") return limits(rows);
     if (spec === "@kind") return chosen.kind || "";
     return css("--" + spec.slice(1));
   };
@@ -70,7 +75,7 @@
       place.textContent = "There are no scores for this choice.";
       return Promise.resolve();
     }
-    const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...fill(chart.spec, chosen), datasets: { rows }, config: config() };
+    const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...fill(chart.spec, chosen, rows), datasets: { rows }, config: config() };
     const small = place.parentElement.classList.contains("grid");
     const actions = small ? false : { export: true, source: false, compiled: false, editor: false };
     const options = { renderer: "svg", ast: true, actions, mode: "vega-lite", tooltip: { theme: dark.matches ? "dark" : "light" }, downloadFileName: chart.id };

@@ -12,10 +12,9 @@ from laminal.report.headlines import RECONSTRUCTION, UNITS, Headline, headlines
 from laminal.report.sentences import of_corpus
 from laminal.results import layer_order
 
-METRICS = RECONSTRUCTION | UNITS | {
-    "phone_purity": "phone purity", "cluster_purity": "cluster purity", "spellings_per_token": "spellings per token",
-    "usage": "share of codes used", "perplexity": "perplexity of the codes", "dead": "codes never used",
-}  # fmt: skip
+HEALTH = {"usage": "share of codes used", "perplexity": "perplexity of the codes", "dead": "codes never used"}
+PURITY = {"phone_purity": "phone purity", "cluster_purity": "cluster purity", "spellings_per_token": "spellings per token"}
+METRICS = HEALTH | UNITS | PURITY | RECONSTRUCTION
 
 
 def top(board: Board) -> str:
@@ -39,7 +38,7 @@ def card(line: Headline, points: Points) -> str:
     before = f"{line.value(line.first)} at {first.label}; " if first is not None and line.first is not None else ""
     return (
         f'<div class="card"><div class="what">{html.text(line.label)}</div>'
-        f'<div class="value">{html.text(line.value(line.last))}{arrow}</div>'
+        f'<div class="value{"" if line.sure else " unsure"}">{html.text(line.value(line.last))}{arrow}</div>'
         f'<div class="from">{html.text(before)}interval {html.text(line.interval)}</div>'
         f'<div class="verdict">{html.text(line.verdict)}</div></div>'
     )
@@ -127,9 +126,10 @@ def training(board: Board, rows: Sequence[dict[str, str]]) -> str:
         return ""
     board.tables["training"] = frames.columns(table)
     last = lambda name: ("norm" in name or name.startswith("codebooks"), name)  # noqa: E731
+    series = table.groupby("chart")["series"].nunique()
     made = []
     for title in sorted(set(table["chart"]), key=last):
-        made.append(board.chart("training", "training", charts.training(title), "plain", [], {"chart": title}))
+        made.append(board.chart("training", "training", charts.training(title, series[title] > 1), "plain", [], {"chart": title}))
     says = '<p class="soft">Raw values, before weights; long curves are thinned to means.</p>'
     return html.section("training", "Training curves", f'{says}<div class="grid">{"".join(made)}</div>')
 
