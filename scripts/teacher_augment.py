@@ -76,7 +76,8 @@ def channel(wav: Float[Tensor, "b t"], strength: float, generator: Generator) ->
     response = torch.fft.rfft(reverberation(count, room, 0.5 * strength, generator), size)
     response = response * equaliser(count, bins, 5 * strength, generator) * band_limits(count, bins, 0.25 * strength, generator)
     heard = _unit(torch.fft.irfft(torch.fft.rfft(mixed, size) * response, size)[:, :samples])
-    heard = heard + noise(count, samples, generator) * _often(0.7 * strength, count, generator) * 10 ** (-_uniform(3, 35, count, generator) / 20)
+    level = _often(0.7 * strength, count, generator) * 10 ** (-_uniform(3, 35, count, generator) / 20)
+    heard = heard + level * noise(count, samples, generator)
     clipped = torch.tanh(heard * 1.5) / 1.5
     share = _often(0.15 * strength, count, generator)
     return 0.08 * _unit(share * clipped + (1 - share) * heard)

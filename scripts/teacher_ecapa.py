@@ -144,7 +144,8 @@ def train(bank: Bank, utterances: np.ndarray, steps: int, seed: int, folder: Pat
         schedule.step()
         right.append(float((cosine.argmax(1) == target).float().mean()))
         if step % 100 == 0:
-            print(f"ecapa step {step}: loss {loss.item():.3f}, pairs right {np.mean(right[-100:]):.3f}, {time.time() - begun:.0f} s", flush=True)
+            seconds = time.time() - begun
+            print(f"ecapa step {step}: loss {loss.item():.3f}, pairs right {np.mean(right[-100:]):.3f}, {seconds:.0f} s", flush=True)
         if step % 500 == 0 or step == steps:
             save(model, folder)
 

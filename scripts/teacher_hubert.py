@@ -89,7 +89,8 @@ def train(bank: Bank, utterances: np.ndarray, steps: int, seed: int, folder: Pat
         schedule.step()
         right.append(float((last.argmax(-1).flatten() == target).float().mean()))
         if step % 100 == 0:
-            print(f"hubert step {step}: loss {loss.item():.3f}, frames right {np.mean(right[-100:]):.3f}, {time.time() - begun:.0f} s", flush=True)
+            seconds = time.time() - begun
+            print(f"hubert step {step}: loss {loss.item():.3f}, frames right {np.mean(right[-100:]):.3f}, {seconds:.0f} s", flush=True)
         if step % 1000 == 0 or step == steps:
             save(model, folder)
 

@@ -47,6 +47,7 @@ class EcapaTeacher(Frozen):
             raise RequestError(f"{folder}: weights do not fit the sizes ({reason}); write its sizes.json") from error
         super().__init__(network, front_end(sizes["n_mels"]))
         self.sample_rate = 16000
+        self.sizes = sizes
         self.width = int(sizes["lin_neurons"])
         self.normalise = str(sizes["normalise"])
 

@@ -1,4 +1,4 @@
-"""What a teacher knows: phone accuracy of a linear classifier per layer, and speaker equal error rate, with intervals over speakers."""
+"""What a frame teacher knows: phone accuracy of a linear classifier per layer, with intervals over speakers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @property
+    def row(self) -> list[float]:
+        """Value, low, high."""
+        return [self.value, self.low, self.high]
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -65,7 +70,7 @@ def collect(corpus: Corpus, features: Features) -> Frames:
     index = {name: i for i, name in enumerate(names)}
     layers: dict[str, list[Tensor]] = {}
     phones, speakers = [], []
-    for number, utterance in enumerate(corpus):
+    for utterance in corpus:
         with torch.no_grad():
             found = features(corpus.wav(utterance, RATE)[None])
         labels = phone_frames(utterance, min(len(value) for value in found.values()), index)
@@ -74,7 +79,6 @@ def collect(corpus: Corpus, features: Features) -> Frames:
             layers.setdefault(name, []).append(value[: len(labels)][torch.from_numpy(kept)])
         phones.append(labels[kept])
         speakers.append(np.full(int(kept.sum()), corpus.speakers.index(utterance.speaker)))
-        del number
     return Frames({k: torch.cat(v) for k, v in layers.items()}, torch.from_numpy(np.concatenate(phones)), np.concatenate(speakers))
 
 
@@ -138,38 +142,3 @@ def accuracy_table(frames: Frames, right: dict[str, np.ndarray], against: str) -
     }
 
 
-def error_rate(target: np.ndarray, impostor: np.ndarray, weight: np.ndarray | None = None, other: np.ndarray | None = None) -> float:
-    """Equal error rate of scores (higher = same speaker), with optional weights of the trials."""
-    scores = np.concatenate([target, impostor])
-    w_target = np.ones(len(target)) if weight is None else weight
-    w_impostor = np.ones(len(impostor)) if other is None else other
-    order = np.argsort(scores, kind="stable")
-    is_target = np.concatenate([w_target, np.zeros(len(impostor))])[order]
-    is_impostor = np.concatenate([np.zeros(len(target)), w_impostor])[order]
-    miss = np.cumsum(is_target) / is_target.sum()
-    false = 1 - np.cumsum(is_impostor) / is_impostor.sum()
-    at = int(np.argmax(miss >= false))
-    return float((miss[at] + false[at]) / 2)
-
-
-def speaker_errors(vectors: dict[str, Float[Tensor, "u d"]], speaker: np.ndarray, draws: int = 200) -> dict[str, tuple[Estimate, np.ndarray]]:
-    """Equal error rate over all pairs of utterances by cosine, with the interval and its bootstrap draws (paired over the keys).
-
-    Speakers are resampled; a pair counts as often as the product of its speakers' multiplicities (a target: its speaker's).
-    """
-    a, b = np.triu_indices(len(speaker), 1)
-    same = speaker[a] == speaker[b]
-    names, which = np.unique(speaker, return_inverse=True)
-    times = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
-    found = {}
-    for name, vector in vectors.items():
-        unit = torch.nn.functional.normalize(vector.double(), dim=1)
-        score = (unit @ unit.T).numpy()[a, b]
-        value = error_rate(score[same], score[~same])
-        each = []
-        for time in times:
-            weight = time[which[a]] * np.where(same, 1, time[which[b]])
-            if weight[same].sum() > 0:
-                each.append(error_rate(score[same], score[~same], weight[same], weight[~same]))
-        found[name] = (interval(each, value), np.array(each))
-    return found

@@ -1,0 +1,151 @@
+"""Are the shipped teachers worth distilling from? Students of them against students of random networks of the same shape, 3 seeds.
+
+python scripts/distill_teachers.py --librispeech DIR [--steps 300] [--out results/distillation.json]: about 15 minutes of one core.
+
+A student is the laptop tokenizer's encoder and quantizer, trained on the spoken corpus with semantic_distill on z_1, acoustic_align on
+z_2:K and commitment, without decoder or any loss on the waveform. Then, on librispeech-mini, which neither student nor teacher has
+heard: phones by a linear classifier of codebook 1's frames and of the latent's, and the speaker by the pooled z_2:K.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure_teachers import random_ecapa, random_hubert
+from omegaconf import OmegaConf
+from teacher_phones import RATE, accuracy_table, collect, phone_accuracy
+from teacher_speakers import halves, speaker_errors, utterances
+from torch import Tensor, nn
+
+from laminal.atomic import write_json
+from laminal.corpora.base import Corpus
+from laminal.corpora.crops import Crops
+from laminal.corpora.librispeech import librispeech
+from laminal.corpora.split import make_split
+from laminal.corpora.spoken import spoken
+from laminal.losses.acoustic_align import AcousticAlignLoss
+from laminal.losses.semantic_distill import SemanticDistillLoss
+from laminal.nn.tokenizer import Tokenizer
+from laminal.teachers.ecapa import EcapaTeacher
+from laminal.teachers.hubert import HubertTeacher
+
+CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer.yaml"
+SEEDS = (0, 1, 2)
+BATCH, PEAK, COMMITMENT = 8, 2e-3, 0.25
+
+
+def teachers(kind: str, seed: int) -> tuple[HubertTeacher, EcapaTeacher]:
+    """Give the shipped teachers, or networks of their shapes with random weights from `seed`."""
+    if kind == "shipped":
+        return HubertTeacher("shipped/hubert-small", "mean"), EcapaTeacher("shipped/ecapa-small")
+    return random_hubert(seed), random_ecapa(seed)
+
+
+def student(crops: Crops, kind: str, seed: int, steps: int) -> tuple[Tokenizer, AcousticAlignLoss]:
+    """Train a student from `seed`; 0 steps gives it as it starts."""
+    settings: Any = OmegaConf.to_container(OmegaConf.merge({"seed": seed}, OmegaConf.load(CONFIG)), resolve=True)
+    tokenizer = Tokenizer(**settings)
+    frames, voice = teachers(kind, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        semantic = SemanticDistillLoss(frames, settings["dim"], "frame")
+        acoustic = AcousticAlignLoss(voice, settings["dim"], heads=8)
+    acoustic.fit([crops[steps + i] for i in range(32)], tokenizer.sample_rate)
+    tokenizer.initialise((batch.wav, batch.mask) for batch in (crops[steps + i] for i in range(400)))
+    modules = nn.ModuleList([tokenizer.encoder, tokenizer.quantizer, semantic, acoustic])
+    optimizer = torch.optim.AdamW(modules.parameters(), PEAK, betas=(0.8, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=max(steps, 2), pct_start=0.1)
+    for step in range(steps):
+        batch = crops[step]
+        out = coded(tokenizer, batch.wav, batch.mask)
+        loss = semantic(out, batch) + acoustic(out, batch) + COMMITMENT * out.commitment.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(modules.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 100 == 0:
+            said = ", ".join(f"{name} {float(value):.3f}" for name, value in semantic.logged.items())
+            print(f"{kind} seed {seed} step {step + 1}: loss {loss.item():.3f}, {said}", flush=True)
+    return tokenizer.eval(), acoustic.eval()
+
+
+def coded(tokenizer: Tokenizer, wav: Tensor, mask: Tensor) -> Any:
+    """Run the tokenizer without its decoder, which no loss here reaches: its audio is the input."""
+    decoder, tokenizer.decoder = tokenizer.decoder, Silent(wav)
+    try:
+        return tokenizer(wav, mask)
+    finally:
+        tokenizer.decoder = decoder
+
+
+class Silent(nn.Module):
+    """Stands in for the decoder."""
+
+    def __init__(self, wav: Tensor) -> None:
+        super().__init__()
+        self.wav = wav
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Give the input back."""
+        return self.wav[:, None]
+
+
+def judged(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, real: Corpus) -> dict[str, Any]:
+    """Right or wrong for every frame (codebook 1, latent), and the pooled vectors of all half recordings."""
+
+    def features(wav: Tensor) -> dict[str, Tensor]:
+        out = coded(tokenizer, wav, torch.ones_like(wav, dtype=torch.bool))
+        return {"codebook 1": out.sums[0][0], "latent": out.latent[0]}
+
+    def voice(wav: Tensor) -> Tensor:
+        out = coded(tokenizer, wav[None], torch.ones_like(wav, dtype=torch.bool)[None])
+        return acoustic.projection(acoustic.pooling(out.z_rest, out.frame_mask))[0]
+
+    frames = collect(real, features)
+    cut, who = halves(*utterances(real, 99))
+    with torch.no_grad():
+        pooled = torch.stack([voice(half[: 10 * RATE]) for half in cut])
+    return {"frames": frames, "right": phone_accuracy(frames, folds=3, every=2), "pooled": pooled, "who": who}
+
+
+def compared(shipped: dict[str, Any], random: dict[str, Any]) -> dict[str, list[float]]:
+    """Values of both students and the paired difference, each [value, low, high] over speakers."""
+    row: dict[str, list[float]] = {}
+    for layer in ("codebook 1", "latent"):
+        frames = shipped["frames"]
+        table = accuracy_table(frames, {"shipped": shipped["right"][layer], "random": random["right"][layer]}, "random")
+        row |= {f"{layer}: shipped": table["shipped"][0].row, f"{layer}: random": table["random"][0].row}
+        row[f"{layer}: difference"] = table["shipped"][1].row
+    rates = speaker_errors({"shipped": shipped["pooled"], "random": random["pooled"]}, shipped["who"])
+    (mine, mine_draws), (theirs, their_draws) = rates["shipped"], rates["random"]
+    low, high = np.percentile(mine_draws - their_draws, [2.5, 97.5])
+    row |= {"speaker EER: shipped": mine.row, "speaker EER: random": theirs.row}
+    row["speaker EER: difference"] = [mine.value - theirs.value, float(low), float(high)]
+    return row
+
+
+def main() -> None:
+    """Train and judge students of both kinds for every seed; print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech, as librispeech-mini")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=Path("results/distillation.json"))
+    parser.add_argument("--cache", help="where the spoken corpus is kept")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    corpus, real = spoken(cache=asked.cache), librispeech(asked.librispeech)
+    split = make_split(corpus, seed=0)
+    table: dict[str, Any] = {"steps": asked.steps, "batch": BATCH, "seeds": {}}
+    for seed in SEEDS:
+        crops = Crops(corpus, split, sample_rate=RATE, seconds=1.0, batch=BATCH, pairs=0.0, synonyms=0.0, seed=seed, cache_bytes=2**30)
+        found = {kind: judged(*student(crops, kind, seed, asked.steps), real) for kind in ("shipped", "random")}
+        table["seeds"][str(seed)] = compared(found["shipped"], found["random"])
+        print(seed, table["seeds"][str(seed)], flush=True)
+        write_json(asked.out, table)
+
+
+if __name__ == "__main__":
+    main()
