@@ -41,7 +41,7 @@
     if (Array.isArray(spec)) return spec.map((each) => fill(each, chosen, rows));
     if (spec && typeof spec === "object") return Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, fill(value, chosen, rows)]));
     if (typeof spec !== "string" || !spec.startsWith("@")) return spec;
-    if (spec === "@columns") return narrow.matches ? 2 : 5;
+    if (spec === "@columns") return narrow.matches ? 1 : 5;
     if (spec === "@limits") return limits(rows);
     if (spec === "@kind") return chosen.kind || "";
     return css("--" + spec.slice(1));
@@ -76,7 +76,7 @@
       return Promise.resolve();
     }
     const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...fill(chart.spec, chosen, rows), datasets: { rows }, config: config() };
-    const small = place.parentElement.classList.contains("grid");
+    const small = narrow.matches || place.parentElement.classList.contains("grid");
     const actions = small ? false : { export: true, source: false, compiled: false, editor: false };
     const options = { renderer: "svg", ast: true, actions, mode: "vega-lite", tooltip: { theme: dark.matches ? "dark" : "light" }, downloadFileName: chart.id };
     return vegaEmbed(place, spec, options).catch((error) => {

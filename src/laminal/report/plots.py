@@ -16,7 +16,8 @@ from laminal.results import layer_order
 COLOURS = dict(zip(SETTINGS, ("#0067b1", "#d1650a", "#007d57", "#b5478f", "#7a6a00"), strict=True))
 STYLE: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": "#e3e6ea", "axes.grid.axis": "y", "legend.frameon": False, "figure.dpi": 100, "savefig.dpi": 160, "svg.hashsalt": "laminal",
+    "grid.color": "#e3e6ea",
+    "axes.grid.axis": "y", "legend.frameon": False, "figure.dpi": 100, "savefig.dpi": 160, "svg.hashsalt": "laminal",
 }  # fmt: skip
 
 

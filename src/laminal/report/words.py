@@ -6,6 +6,8 @@ from laminal.report.selection import Reading
 
 NARROW = 0.025  # of random: published effects are no larger, so a wider half-width decides nothing (PROBES.md)
 
+ROUNDING = 1e-9  # smaller numbers are what float64 leaves of 0
+
 
 def percent(share: float) -> str:
     """Write a share: two digits below 10 %, whole numbers from there."""
@@ -13,6 +15,9 @@ def percent(share: float) -> str:
 
 
 def _digits(value: float) -> str:
+    """Two digits, but nothing short of 100 is written as 100."""
+    if 99 < abs(value) < 100:
+        return f"{math.copysign(min(abs(value), 99.9), value):.1f}"
     return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}"
 
 
@@ -20,6 +25,8 @@ def number(value: float) -> str:
     """Write a number with three significant digits (whole from 100 on), NaN as a dash."""
     if not math.isfinite(value):
         return "-"
+    if abs(value) < ROUNDING:
+        return "0"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
