@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 from torch import Tensor
@@ -16,6 +16,7 @@ from laminal.task import TokenizerTask
 HEADER = ("epoch", "step", "name", "value")
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Where numbers are shown besides the run folder: W&B, TensorBoard. A sink never raises: it warns once and goes quiet."""
 

@@ -1,0 +1,259 @@
+"""Whole trainings on a tiny corpus: what a run leaves, exactness with and without probes, and after a kill."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from omegaconf import DictConfig
+
+from laminal import config, experiment, runfolder, training
+from laminal.corpora import textgrid
+from laminal.corpora.base import Interval
+from laminal.results import KEY, Score, read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = (("big", "B IH G"), ("large", "L AA R JH"), ("dog", "D AO G"), ("fog", "F AO G"), ("road", "R OW D"), ("path", "P AE TH"))
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory) -> Path:
+    """Six speakers who say twelve words in chirps: enough for a split, pairs and every probe."""
+    root = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    for speaker in range(6):
+        for number in range(4):
+            words, phones, sound, at = [], [], [], 0.0
+            for index in rng.permutation(len(WORDS)):
+                word, said = WORDS[index]
+                length = 0.3 + 0.02 * speaker
+                clock = np.arange(round(length * 16000)) / 16000
+                pitch = 100 + 30 * speaker
+                sound.append(0.3 * np.sin(2 * np.pi * (pitch + 60 * index) * clock) + 0.02 * rng.normal(size=len(clock)))
+                words.append(Interval(word, at, at + length))
+                step = length / len(said.split())
+                phones += [Interval(p, at + i * step, at + (i + 1) * step) for i, p in enumerate(said.split())]
+                at += length
+            folder = root / f"s{speaker}"
+            folder.mkdir(exist_ok=True)
+            soundfile.write(folder / f"s{speaker}_{number}.wav", np.concatenate(sound), 16000)
+            (folder / f"s{speaker}_{number}.txt").write_text(" ".join(word.label for word in words))
+            tiers = {"words": textgrid.filled(tuple(words), at), "phones": textgrid.filled(tuple(phones), at)}
+            textgrid.write(folder / f"s{speaker}_{number}.TextGrid", textgrid.TextGrid(0.0, at, tiers))
+    return root
+
+
+def settings(corpus: Path, *overrides: str, name: str = "plain_rvq") -> DictConfig:
+    """The experiment `name` so small that a step takes milliseconds."""
+    small = [
+        "corpus=folder", f"corpus.root={corpus}", "split.speakers=0.34", "trainer.epochs=2", "trainer.steps_per_epoch=4",
+        "tokenizer.filters=4", "tokenizer.dim=16", "tokenizer.codebooks=2", "tokenizer.codebook_size=16",
+        "tokenizer.quantizer.kmeans_frames=64",
+        "data.seconds=0.5", "data.batch=2", "data.pairs=0", "data.validation_crops=2", "log.logger=csv", "log.every_steps=1",
+        "losses.adversarial.n_ffts=[128,64]", "losses.adversarial.filters=2", "losses.mel.longest=9", "probes.word_pairs.draws=200",
+        "probes.units.utterances=6", "probes.units.draws=200", "probes.reconstruction=null", "optimizer.warmup_steps=2",
+    ]  # fmt: skip
+    return experiment.resolved(config.load([name], [*small, *overrides]))
+
+
+def train(made: DictConfig, folder: Path, resume: bool = False):
+    folder.mkdir(parents=True, exist_ok=True)
+    return training.train(made, folder, resume, [])
+
+
+def weights(path: Path) -> dict:
+    held = torch.load(path, weights_only=True)
+    kept = {name: held[name] for name in ("state_dict", "optimizer_states", "epoch", "global_step")}
+    return kept | {"laminal": {k: v for k, v in held["laminal"].items() if k != "facts"}}
+
+
+def same(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    return a == b
+
+
+def metrics(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "metrics.csv").sort_values(["step", "name"]).reset_index(drop=True)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tiny_corpus, tmp_path_factory):
+    """A finished run, probed at both epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    made = settings(tiny_corpus)
+    train(made, folder)
+    return made, folder
+
+
+def test_a_run_leaves_what_the_design_says(whole_run):
+    _, folder = whole_run
+    there = {path.name for path in folder.iterdir()}
+    assert {"config.yaml", "manifest.json", "last.ckpt", "step=000004.ckpt", "step=000008.ckpt", "tokenizer", "split.json"} <= there
+    scores = read_table(folder / "scores.parquet")
+    assert set(scores.step) == {4, 8} and {"word_pairs", "units"} <= set(scores.probe)
+    assert not scores.duplicated([*KEY, "step"]).any()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["generator_steps"] == 8 and len(manifest["corpus_sha256"]) == 64 and manifest["versions"]["torch"]
+    assert set(metrics(folder).step) == set(range(1, 9))
+
+
+def test_probes_leave_no_trace_in_the_training(whole_run, tiny_corpus, tmp_path):
+    _, folder = whole_run
+    train(settings(tiny_corpus, "probing.every_epochs=null"), tmp_path / "bare")
+    assert not (tmp_path / "bare" / "scores.parquet").exists()
+    assert same(weights(folder / "last.ckpt"), weights(tmp_path / "bare" / "last.ckpt"))
+    assert metrics(folder).equals(metrics(tmp_path / "bare"))
+
+
+class Leaky:
+    """A probe that breaks the rules in one of the ways that probes do."""
+
+    name, version = "leaky", 1
+
+    def __init__(self, corpus, split, how: str):
+        self.how = how
+
+    def run(self, codec):
+        match self.how:
+            case "torch":
+                torch.rand(1)
+            case "numpy":
+                np.random.rand()
+            case "raise":
+                raise RuntimeError("this probe always fails")
+        yield Score(
+            probe="leaky", metric="m", value=1.0, low=1.0, high=1.0, n=1, clusters=1, chance=0.0, higher_is_better=None, unit=""
+        )
+
+
+@pytest.mark.parametrize(("how", "leaves_a_trace"), [("torch", True), ("numpy", True), ("none", False)])
+def test_a_leaky_probe_is_caught(whole_run, tiny_corpus, tmp_path, monkeypatch, how, leaves_a_trace):
+    _, folder = whole_run
+    monkeypatch.setattr(experiment, "probes", lambda *_: {"leaky": Leaky(None, None, how)})
+    train(settings(tiny_corpus), tmp_path / how)
+    assert same(weights(folder / "last.ckpt"), weights(tmp_path / how / "last.ckpt")) is not leaves_a_trace
+
+
+def test_a_probe_that_raises_is_reported_and_the_training_goes_on(whole_run, tiny_corpus, tmp_path, monkeypatch, caplog):
+    _, folder = whole_run
+    monkeypatch.setattr(experiment, "probes", lambda *_: {"leaky": Leaky(None, None, "raise")})
+    train(settings(tiny_corpus), tmp_path / "raises")
+    assert "this probe always fails" in caplog.text
+    assert same(weights(folder / "last.ckpt"), weights(tmp_path / "raises" / "last.ckpt"))
+
+
+def test_stored_scores_are_those_of_the_checkpoint(whole_run):
+    from laminal import probing
+
+    made, folder = whole_run
+    stored = read_table(folder / "scores.parquet")
+    for step in (4, 8):
+        target = probing.checkpoint_target(folder / f"step={step:06d}.ckpt", None)
+        setup, split = probing.checkpoint_config(folder / f"step={step:06d}.ckpt", (), [])
+        difference = probing.stored_difference(folder, probing.run_probes(
+            target.codec, probing.ground(setup, None, split, None).probes,
+            copy.replace(target.context, corpus=stored.corpus[0]) if hasattr(copy, "replace") else _with_corpus(target.context, stored),
+        ))  # fmt: skip
+        assert difference is not None and difference.rows == (stored.step == step).sum() and difference.largest == 0
+
+
+def _with_corpus(context, stored):
+    from dataclasses import replace
+
+    return replace(context, corpus=stored.corpus[0], corpus_sha256=stored.corpus_sha256[0])
+
+
+def test_the_export_gives_the_codes_of_the_checkpoint(whole_run):
+    from laminal.codecs.load import load_codec
+
+    _, folder = whole_run
+    wav = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(load_codec(str(folder)).encode(wav), load_codec(str(folder / "tokenizer")).encode(wav))
+
+
+def test_going_on_after_one_epoch_is_the_run_without_a_stop(whole_run, tiny_corpus, tmp_path):
+    """A run stopped after its first checkpoint and resumed: weights, optimizers, RNG, losses and scores, bit for bit."""
+    made, folder = whole_run
+    cut = tmp_path / "cut"
+    train(made, cut)
+    for name in ("step=000008.ckpt", "last.ckpt"):
+        (cut / name).unlink()
+    (cut / "step=000004.ckpt").rename(cut / "last.ckpt")  # as if killed in the second epoch, its scores already written
+    train(made, cut, resume=True)
+    assert same(weights(folder / "last.ckpt"), weights(cut / "last.ckpt"))
+    assert metrics(folder).equals(metrics(cut))
+    columns = [*KEY, "step", "value", "low", "high"]
+    assert read_table(folder / "scores.parquet")[columns].equals(read_table(cut / "scores.parquet")[columns])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_and_resumed_is_the_run_without_a_stop(tiny_corpus, tmp_path, sent):
+    made = settings(tiny_corpus, "trainer.epochs=3", "trainer.steps_per_epoch=40", "probing.every_epochs=null")
+    train(made, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    runfolder.write_config(folder, made)
+    script = "import sys; from pathlib import Path; from omegaconf import OmegaConf; from laminal import training\n"
+    script += "training.train(OmegaConf.load(sys.argv[1]), Path(sys.argv[2]), False, [])"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", "import torch; torch.set_num_threads(1)\n" + script, str(folder / "config.yaml"), str(folder)]
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    until = time.monotonic() + 300
+    while time.monotonic() < until and running.poll() is None:
+        steps = [int(row["step"]) for row in training_metrics(folder)]
+        if steps and max(steps) >= 50:  # past the first checkpoint, inside the second epoch
+            break
+        time.sleep(0.05)
+    assert running.poll() is None, running.stderr.read().decode()[-2000:]
+    running.send_signal(sent)
+    running.wait(timeout=120)
+    held = torch.load(folder / "last.ckpt", weights_only=True)["laminal"]["generator_step"]
+    assert held == 40 if sent == signal.SIGKILL else held >= 50
+    train(made, folder, resume=True)
+    assert same(weights(tmp_path / "whole" / "last.ckpt"), weights(folder / "last.ckpt"))
+    assert metrics(tmp_path / "whole").equals(metrics(folder))
+
+
+def training_metrics(folder: Path):
+    from laminal.metrics import read
+
+    return read(folder / "metrics.csv")
+
+
+def test_accumulation_equals_one_large_batch_in_steps(tiny_corpus, tmp_path):
+    task = train(settings(tiny_corpus, "trainer.accumulate=2", "probing.every_epochs=null"), tmp_path / "accumulated")
+    assert task.generator_step == 8
+    held = torch.load(tmp_path / "accumulated" / "last.ckpt", weights_only=True)
+    assert held["optimizer_states"][0]["state"][0]["step"] == 8
+
+
+def test_a_busy_folder_is_refused_and_a_free_one_is_not(tmp_path):
+    lock = runfolder.Lock(tmp_path)
+    with pytest.raises(runfolder.RequestError, match="in use by another process"):
+        runfolder.Lock(tmp_path)
+    lock.release()
+    runfolder.Lock(tmp_path).release()
+
+
+def test_monitor_sees_the_probe_of_the_same_checkpoint(tiny_corpus, tmp_path):
+    made = settings(tiny_corpus, "checkpoint.monitor=probe/units/perplexity/L01", "checkpoint.keep=1", "checkpoint.mode=max")
+    train(made, tmp_path / "monitored")
+    scores = read_table(tmp_path / "monitored" / "scores.parquet")
+    chosen = scores[(scores.metric == "perplexity") & (scores.layer == "1")]
+    best = int(chosen.sort_values("value").step.iloc[-1])
+    assert [path.name for path in (tmp_path / "monitored").glob("step=*.ckpt")] == [f"step={best:06d}.ckpt"]
