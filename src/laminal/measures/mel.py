@@ -26,7 +26,7 @@ class MelScales:
             for window, bands in zip(WINDOWS, BANDS)
         ]
 
-    def __call__(self, wav: Float[Tensor, "b t"]) -> list[Float[Tensor, "b n m"]]:
+    def __call__(self, wav: Float[Tensor, "b t"]) -> list[Float[Tensor, "b _ _"]]:
         """Log mel spectrograms of every scale; `wav` has at least 1025 samples."""
         found = []
         for window, filters in zip(WINDOWS, self.filters):
@@ -36,6 +36,6 @@ class MelScales:
         return found
 
 
-def mel_distance(a: list[Float[Tensor, "b n m"]], b: list[Float[Tensor, "b n m"]]) -> Float[Tensor, " b"]:
+def mel_distance(a: list[Float[Tensor, "b _ _"]], b: list[Float[Tensor, "b _ _"]]) -> Float[Tensor, " b"]:
     """Sum over scales of the mean absolute difference of log mel spectrograms, one value an utterance."""
     return torch.stack([(x - y).abs().mean((1, 2)) for x, y in zip(a, b)]).sum(0)

@@ -28,8 +28,8 @@ class Described:
     cepstra: Float[Tensor, "b n d"]
     loud: Bool[Tensor, "b n"]
     pitch: Pitch
-    frames: Float[np.ndarray, "b n w"]  # at 10 kHz, for intelligibility
-    voice: Float[Tensor, "b d"] | None
+    frames: Float[np.ndarray, "b m w"]  # at 10 kHz, for intelligibility
+    voice: Float[Tensor, "b e"] | None
 
     def rows(self, rows: Int[np.ndarray, " b"]) -> "Described":
         """Take these rows of the batch."""
