@@ -16,7 +16,8 @@ FLOORS = [
     {"losses", "features"},
     {"probes", "lm"},
     {
-        "task", "callback", "metrics", "dashboard", "tensorboard", "report", "experiment", "runfolder", "cli", "training", "probing",
+        "task", "callback", "metrics", "dashboard", "tensorboard", "workspace", "sinks", "report", "experiment", "runfolder", "cli",
+        "training", "probing",
         "commands", "compare", "check_corpus", "dryrun", "tokenise",
     },
 ]

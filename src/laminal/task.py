@@ -71,6 +71,7 @@ class TokenizerTask(lightning.LightningModule):
         self.start_up = start_up
         self.norms_until, self.norms_every = norms_until, norms_every
         self.generator_step = 0
+        self.facts: dict[str, str] = {}  # of the run, for its checkpoints: its id at W&B
         self._micro = 0  # batches since the last optimizer step
         self._restored_rng: dict[str, Any] | None = None
 
@@ -142,7 +143,7 @@ class TokenizerTask(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out: the step, the random generators, and how to build the tokenizer."""
-        checkpoint["laminal"] = {"generator_step": self.generator_step, "rng": get_rng(), "tokenizer": self.recipe}
+        checkpoint["laminal"] = {"generator_step": self.generator_step, "rng": get_rng(), "tokenizer": self.recipe, "facts": self.facts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the step and the random generators."""

@@ -20,6 +20,7 @@ from laminal.config import plain
 from laminal.corpora.base import Corpus
 from laminal.corpora.crops import Batch, Crops, evaluation_crops, loader
 from laminal.corpora.split import Split
+from laminal.dashboard import checkpoint_facts, sinks_of
 from laminal.errors import RequestError
 from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
@@ -136,7 +137,7 @@ def run(config: DictConfig, folder: Path, resume: bool) -> int:
     from laminal.report import page, sentences
     from laminal.results import read_table
 
-    sinks: list[Sink] = []
+    sinks = sinks_of(config, folder)
     try:
         train(config, folder, resume, sinks)
     finally:
@@ -160,6 +161,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     runfolder.update_manifest(folder, **runfolder.environment(config), **facts, split_sha256=split.sha256(), seed=config.seed)
     data = Data(config, corpus, split)
     task = task_of(config, data.start_up)
+    task.facts = checkpoint_facts(folder)
     probing = config.probing
     callback = ProbeCallback(
         experiment.probes(config.probes, corpus, split), folder, run=folder.name, corpus=corpus.name, corpus_sha256=corpus.sha256,

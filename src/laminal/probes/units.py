@@ -95,8 +95,8 @@ class Units:
         rows = np.array([names.index(each.utterance.speaker) for each in encoded])
         return rows, multiplicities(len(names), self.draws, self.seed)
 
-    def _use(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Undefined]:
-        """Usage, perplexity and dead codes of each codebook, and bits per second of all."""
+    def _use(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
+        """Usage, perplexity and dead codes of each codebook with the frames by code, and bits per second of all."""
         speaker, weights = self._speakers(encoded)
         size, frames = codec.codebook_size, sum(each.codes.shape[1] for each in encoded)
         facts: dict[str, Any] = {"n": frames, "clusters": weights.shape[1]}
@@ -112,6 +112,10 @@ class Units:
             yield self._score("perplexity", found[0], found[1:], unit="codes", higher_is_better=True, **here)
             yield self._score("usage", used.mean(), None, unit="fraction", higher_is_better=True, **here)
             yield self._score("dead", float((~used).sum()), None, unit="codes", higher_is_better=False, **here)
+            yield Items(
+                probe=self.name, metric="code_count", layer=str(book + 1), layer_mode="single", a=[str(code) for code in range(size)],
+                value=counts.sum(0), probe_version=self.version,
+            )  # fmt: skip
         rate = codec.frame_rate
         nominal = rate * codec.codebooks * np.log2(size)
         facts |= {"unit": "bit/s", "higher_is_better": None, "chance": float("nan")}
