@@ -185,6 +185,14 @@ def test_fit_touches_only_what_is_not_ready():
     assert objective.ready and losses["given"].mean.tolist() == [0.5] * 6 and losses["free"].mean.tolist() != [0.5] * 6
 
 
+def test_no_step_draws_from_the_global_generator():
+    objective, out, crops = _objective(), output(), batch(**SPANS)
+    before = torch.get_rng_state()
+    objective.generator(out, crops).total.backward()
+    objective.discriminator(out, crops).backward()
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_state_goes_through_a_strict_load():
     first, second = (_objective(balancer=partial(Balancer, total=1.0, decay=0.99)) for _ in range(2))
     first.generator(output(), batch(**SPANS)).total.backward()
@@ -241,7 +249,7 @@ def _twins(**teachers):
 def test_every_twin_builds_a_loss_that_gives_a_finite_scalar_with_a_gradient():
     configs = _twins()
     assert set(WEIGHTS) <= set(configs)
-    objective = build({name: configs[name] for name in WEIGHTS}, balancer={"total": 1.0, "decay": 0.999})
+    objective = build({name: configs[name] for name in WEIGHTS}, balancer=partial(Balancer, total=1.0, decay=0.999))
     objective.fit([batch(seed=seed) for seed in range(2)], 16000)
     for rows in (1, 2):
         spans = SPANS if rows == 2 else {}

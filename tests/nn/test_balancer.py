@@ -58,6 +58,14 @@ def test_average_is_bias_corrected_and_exponential():
     assert (balancer.sums / balancer.masses)[0].item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_gradient_is_over_the_average_not_over_this_step():
+    balancer, weights = Balancer(["a", "b"], 1.0, 0.75), {"a": 1.0, "b": 1e-9}
+    for scale in (8.0, 8.0, 2.0):
+        audio = _audio()
+        (got,) = torch.autograd.grad(balancer(_terms(audio, scale), weights, audio), audio)
+    assert got.norm(dim=1).sum().item() == pytest.approx(2 / ((8 * 0.75**2 + 8 * 0.75 + 2) / (0.75**2 + 0.75 + 1)), rel=1e-5)
+
+
 def test_norm_does_not_depend_on_the_batch_size():
     one, many = Balancer(["a"], 1.0, 0.9), Balancer(["a"], 1.0, 0.9)
     audio = _audio(rows=1)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -134,10 +133,10 @@ class Objective(nn.Module):
             yield name, loss
 
 
-def build(losses: Mapping[str, Mapping[str, Any]], balancer: Mapping[str, Any] | None = None) -> Objective:
+def build(losses: Mapping[str, Mapping[str, Any]], balancer: Callable[[Sequence[str]], Balancer] | None = None) -> Objective:
     """Build the objective from configurations (`_target_`, `weight`, arguments); one of weight 0 is not even constructed.
 
-    `balancer`: total and decay of a Balancer, or None for fixed weights alone.
+    `balancer`: see Objective; None for fixed weights alone.
     Raises RequestError where a configuration has no weight or arguments that do not fit, and whatever its loss or Objective raises.
     """
     built, weights = {}, {}
@@ -148,7 +147,7 @@ def build(losses: Mapping[str, Mapping[str, Any]], balancer: Mapping[str, Any] |
         weight = checked_weight(name, arguments.pop("weight"))
         if weight:
             built[name], weights[name] = _construct(name, arguments), weight
-    return Objective(built, weights, partial(Balancer, **balancer) if balancer else None)
+    return Objective(built, weights, balancer)
 
 
 def _construct(name: str, arguments: dict[str, Any]) -> Loss:
