@@ -66,7 +66,8 @@ Key = tuple[str, ...]  # BY_PAIR, then the metric
 
 
 def _blocks(results: Results) -> dict[Key, Items]:
-    return {(*(str(getattr(block, name)) for name in BY_PAIR), block.metric): block for block in results.items}
+    """Items by key; those without clusters (counts of codes) are no sample, so nothing can be said of their difference."""
+    return {(*(str(getattr(block, name)) for name in BY_PAIR), block.metric): block for block in results.items if len(block.cluster)}
 
 
 def _same_items(shared: Iterable[Key], sides: Sequence[dict[Key, Items]]) -> None:
