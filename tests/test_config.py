@@ -79,6 +79,10 @@ def test_an_unknown_key_in_an_experiment_file_is_named(shelf):
         config.load(["bad"])
 
 
+def test_a_whole_number_for_a_fraction_stays_a_fraction(shelf):
+    assert isinstance(config.load(["exp"], ["losses.mel.weight=2"]).losses.mel.weight, float)
+
+
 def test_a_new_loss_comes_from_its_twin(shelf):
     assert config.load(["base"], ["losses.mel.weight=2"]).losses.mel.bins == 64
     assert config.load(["base"], ["losses.mel=mel"]).losses.mel.weight == 1.0

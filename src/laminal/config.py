@@ -122,7 +122,7 @@ def _merge_node(target: DictConfig, layer: DictConfig, path: str, source: str) -
             target[key] = merge(twin(_shelf(dotted), dotted.rpartition(".")[2]), value, source)
         else:
             _check_type(dotted, current, value, source)
-            target[key] = value
+            target[key] = float(value) if isinstance(current, float) and isinstance(value, int) else value  # 2 for 2.0
 
 
 def _raw(node: DictConfig, key: Any) -> Any:
