@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +56,7 @@ def _root(cache: str | Path | None) -> Path:
     return Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "spoken"
 
 
-def _key(arguments: dict[str, float]) -> str:
+def _key(arguments: Mapping[str, int | float]) -> str:
     """Hash all that the corpus follows from: arguments, this code, the lexicon, espeak and its data, the libraries that write it."""
     engine = espeak.engine()
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
@@ -83,7 +83,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _make(folder: Path, arguments: dict[str, float]) -> None:
+def _make(folder: Path, arguments: Mapping[str, int | float]) -> None:
     part = folder.with_name(f".{folder.name}.part-{uuid.uuid4().hex[:8]}")
     try:
         _build(part, **arguments)  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def speaker(number: int, seed: int) -> Speaker:
     variant = VARIANTS[(first + 17 * number) % len(VARIANTS)]  # each before any again
     rate = round(float(rng.uniform(165, 215)) / tract)
     voice = espeak.Voice(ACCENTS[int(rng.integers(len(ACCENTS)))], variant, rate, *rng.integers(25, 76, size=2).tolist())
-    tilt, hertz = float(rng.uniform(-7, 5)), _log_uniform(rng, 200, 6000, 3)
+    tilt, hertz = float(rng.uniform(-7, 5)), _log_uniform(rng, 200.0, 6000.0, 3)
     bands = zip(hertz.tolist(), rng.uniform(-6, 6, 3).tolist(), rng.uniform(0.7, 2.5, 3).tolist(), strict=True)
     colour = np.stack([_shelf(tilt), *(_peak(*band) for band in bands)])
     return Speaker(
