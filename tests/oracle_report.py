@@ -68,14 +68,19 @@ def units(rng, epoch, codebooks, size=256, dead=()):
         use = 1 - unused / size
         yield score(metric="usage", value=use, low=use, high=use, unit="fraction", **own | up)
         yield score(metric="dead", value=float(unused), low=float(unused), high=float(unused), unit="codes", **own)
-        for metric, base, level in (("pnmi", 0.15, 0.08), ("phone_purity", 0.2, 0.12), ("cluster_purity", 0.1, 0.05), ("lexical_auc", 0.55, 0.5)):
+        for metric, base, level in (
+            ("pnmi", 0.15, 0.08),
+            ("phone_purity", 0.2, 0.12),
+            ("cluster_purity", 0.1, 0.05),
+            ("lexical_auc", 0.55, 0.5),
+        ):
             found = base + 0.02 * epoch / book + rng.normal(0, 0.002)
             yield score(metric=metric, value=found, low=found - 0.01, high=found + 0.01, unit="fraction", **own | up | {"chance": level})
     for k, layer in enumerate(["latent", *map(str, range(1, codebooks + 1))]):
         for metric, base in (("abx_within", 0.25), ("abx_across", 0.3)):
             found = base - 0.01 * epoch - 0.005 * k
-            yield score(probe="units", metric=metric, layer=layer, layer_mode="cumulative", value=found, low=found - 0.02, high=found + 0.02,
-                        chance=0.5, higher_is_better=False, unit="error", n=400)  # fmt: skip
+            yield score(probe="units", metric=metric, layer=layer, layer_mode="cumulative", value=found, low=found - 0.02,
+                        high=found + 0.02, chance=0.5, higher_is_better=False, unit="error", n=400)  # fmt: skip
     flat = {"probe": "units", "unit": "bit/s", "chance": float("nan"), "n": 20000}
     nominal, entropy = 50 * codebooks * np.log2(size), 50 * sum(np.log2(ppl))
     yield score(metric="bits_nominal", value=nominal, low=nominal, high=nominal, **flat)
@@ -84,7 +89,8 @@ def units(rng, epoch, codebooks, size=256, dead=()):
 
 def reconstruction(rng, epoch, codebooks):
     """Rows as the reconstruction probe yields them."""
-    kinds = {"pesq": (1.1, 0.06, 0.05, True), "stoi": (0.6, 0.03, 0.01, True), "estoi": (0.4, 0.03, 0.02, True), "si_sdr": (-4, 1, 0.8, True),
+    kinds = {"pesq": (1.1, 0.06, 0.05, True), "stoi": (0.6, 0.03, 0.01, True), "estoi": (0.4, 0.03, 0.02, True),
+             "si_sdr": (-4, 1, 0.8, True),
              "mel_distance": (1.4, -0.08, 0.05, False), "mcd": (9, -0.3, 0.4, False), "f0_correlation": (0.5, 0.03, 0.05, True),
              "voicing_error": (0.3, -0.02, 0.02, False), "speaker_similarity": (0.4, 0.03, 0.03, True)}  # fmt: skip
     for k in sorted({1, 2, 4, codebooks}):
@@ -94,7 +100,9 @@ def reconstruction(rng, epoch, codebooks):
                         high=found + half, chance=float("nan"), higher_is_better=better, unit="", n=60)  # fmt: skip
 
 
-def fake_run(folder: Path, epochs: int = 8, codebooks: int = 8, dead=(5,), steps: int = 160, name: str = "semantic_rvq-20260101-120000") -> Path:
+def fake_run(
+    folder: Path, epochs: int = 8, codebooks: int = 8, dead=(5,), steps: int = 160, name: str = "semantic_rvq-20260101-120000"
+) -> Path:
     """A run folder as training leaves it, less checkpoints."""
     import soundfile
 
@@ -109,16 +117,18 @@ def fake_run(folder: Path, epochs: int = 8, codebooks: int = 8, dead=(5,), steps
         items = Items(probe="word_pairs", metric="distance", a=["u:0.1-0.4"], b=["v:0.2-0.5"], value=np.array([1.0]), setting="synonym")
         store(folder, Results(context, scores, [items], [undefined]))
     lines = ["epoch,step,name,value"]
-    names = ["train/mel", "train/waveform", "train/total", "train/semantic_distill", "train/synonym_contrast", "train/lr", "norm/mel", "val/mel",
-             *(f"codebooks/perplexity/L{k:02d}" for k in range(1, codebooks + 1))]  # fmt: skip
+    names = ["train/mel", "train/waveform", "train/total", "train/semantic_distill", "train/synonym_contrast", "train/lr", "norm/mel",
+             "val/mel", *(f"codebooks/perplexity/L{k:02d}" for k in range(1, codebooks + 1))]  # fmt: skip
     for step in range(10, epochs * steps + 1, 10):
         for i, term in enumerate(names):
             lines.append(f"{(step - 1) // steps},{step},{term},{(1 + i) * (0.3 + np.exp(-step / 400)) + rng.normal(0, 0.02):.7g}")
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    manifest = {"versions": {"laminal": "0.1.0", "torch": "2.13.0"}, "python": "3.11.9", "git": "b0eb88e", "config_sha256": "d" * 64, "seed": 0,
-                "argv": ["train.py", "--config", "semantic_rvq.yaml"], "corpus": "spoken", "corpus_facts": {"hours": 2.5, "speakers": 40},
+    missing = {"probe": undefined.probe, "what": undefined.what, "reason": undefined.reason}
+    manifest = {"versions": {"laminal": "0.1.0", "torch": "2.13.0"}, "python": "3.11.9", "git": "b0eb88e", "config_sha256": "d" * 64,
+                "seed": 0, "argv": ["train.py", "--config", "semantic_rvq.yaml"],
+                "corpus": "spoken", "corpus_facts": {"hours": 2.5, "speakers": 40},
                 "skipped": [["a.wav", "a.wav is empty; remove it"]],
-                "probing/spoken/step=160": {"undefined": [{"probe": undefined.probe, "what": undefined.what, "reason": undefined.reason}]}}  # fmt: skip
+                "probing/spoken/step=160": {"undefined": [missing]}}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     (folder / "config.yaml").write_text("seed: 0\ntrainer:\n  epochs: 8\n", encoding="utf-8")
     (folder / "listening").mkdir(exist_ok=True)
@@ -134,3 +144,17 @@ def embedded(html: str) -> dict:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
     assert found, "no data in the page"
     return json.loads(found[1])
+
+
+def unpacked(table: dict) -> dict[str, list]:
+    """Columns of a packed table, as the page's script unpacks them."""
+    made = {}
+    for name, column in table.items():
+        if isinstance(column, list):
+            made[name] = column
+        elif "codes" in column:
+            made[name] = [column["levels"][code] for code in column["codes"]]
+        else:
+            runs = column["runs"]
+            made[name] = [column["levels"][code] for code, times in zip(runs[::2], runs[1::2]) for _ in range(times)]
+    return made

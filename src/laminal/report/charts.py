@@ -59,7 +59,7 @@ def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
     x = {"field": "at", "type": "ordinal", "sort": list(moments), "title": None, "axis": {"labelAngle": 0, "labelOverlap": True}}
     y = {"field": "layer", "type": "ordinal", "sort": list(layers), "title": "codebooks accumulated"}
     colour = {
-        "field": "percent", "type": "quantitative", "title": "% over random",
+        "field": "shade", "type": "quantitative", "title": "% over random",
         "scale": {"domain": "@limits", "range": ["@closer", "@surface", "@further"], "interpolate": "lab", "nice": False},
         "legend": {"orient": "top", "gradientLength": 160},
     }  # fmt: skip
@@ -67,7 +67,7 @@ def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
            {"field": "low", "format": ".3~g"}, {"field": "high", "format": ".3~g"}, {"field": "n", "format": ",d"}]  # fmt: skip
     marks = [
         {"mark": {"type": "rect"}, "encoding": {"color": colour, "tooltip": tip}},
-        {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": {"field": "text"}, "color": {"value": "@ink"}}},
+        {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": {"field": "text"}, "color": {"value": "@ink"}, "tooltip": tip}},
     ]
     return base(34 + 24 * len(layers) + 46) | {"encoding": {"x": x, "y": y}, "layer": marks}
 

@@ -49,7 +49,7 @@ def columns(table: pd.DataFrame) -> dict[str, Any]:
     return packed
 
 
-def shortened(value: float) -> float | int | None:
+def shortened(value: float | int) -> float | int | None:
     """Five significant digits; None where there is no number."""
     if isinstance(value, int):
         return value

@@ -27,24 +27,25 @@
       const zero = row.low <= 0 && row.high >= 0;
       const percent = 100 * row.value;
       const text = !told ? "?" : zero ? "·" : percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0).replace("-", "−");
-      return { ...row, percent, low: 100 * row.low, high: 100 * row.high, text };
+      const shade = told ? percent : null; // what cannot be told has no colour
+      return { ...row, percent, shade, low: 100 * row.low, high: 100 * row.high, text };
     },
     pareto: (row) => ({ ...row, percent: 100 * row.value, low: 100 * row.low, high: 100 * row.high, rank: Number(row.layer) }),
     plain: (row) => row,
   };
 
   const limits = (rows) => {
-    const most = Math.max(100 * data.narrow, ...rows.map((row) => Math.abs(row.percent)).filter(Number.isFinite));
+    const most = Math.max(100 * data.narrow, ...rows.map((row) => Math.abs(row.shade)).filter(Number.isFinite));
     return [-most, 0, most];
   };
-  const fill = (spec, chosen, rows) => {
-    if (Array.isArray(spec)) return spec.map((each) => fill(each, chosen, rows));
-    if (spec && typeof spec === "object") return Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, fill(value, chosen, rows)]));
+  const fill = (spec, chosen, rows, where) => {
+    if (Array.isArray(spec)) return spec.map((each) => fill(each, chosen, rows, where));
+    if (spec && typeof spec === "object") return Object.fromEntries(Object.entries(spec).map(([key, value]) => [key, fill(value, chosen, rows, where)]));
     if (typeof spec !== "string" || !spec.startsWith("@")) return spec;
     if (spec === "@columns") return narrow.matches ? 1 : 5;
     if (spec === "@limits") return limits(rows);
-    if (spec === "@kind") return chosen.kind || "";
-    return css("--" + spec.slice(1));
+    if (spec === "@kind") return chosen.kind || where.kind || "";
+    return css("--" + spec.slice(1)) || spec;
   };
 
   const config = () => {
@@ -75,7 +76,7 @@
       place.textContent = "There are no scores for this choice.";
       return Promise.resolve();
     }
-    const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...fill(chart.spec, chosen, rows), datasets: { rows }, config: config() };
+    const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...fill(chart.spec, chosen, rows, chart.where), datasets: { rows }, config: config() };
     const small = narrow.matches || place.parentElement.classList.contains("grid");
     const actions = small ? false : { export: true, source: false, compiled: false, editor: false };
     const options = { renderer: "svg", ast: true, actions, mode: "vega-lite", tooltip: { theme: dark.matches ? "dark" : "light" }, downloadFileName: chart.id };

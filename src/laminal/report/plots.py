@@ -38,7 +38,8 @@ def layer_curves(points: Sequence[Checkpoint]) -> Any:
     """Mean distance above, minus random below, at the last checkpoint; band = interval, matched random grey; None without scores."""
     point = points[-1]
     layers = point.layers("word_pairs", "mean")
-    if not layers:
+    usual = [each for name in SETTINGS for layer in layers[:1] if (each := point.find("word_pairs", "mean", setting=name, layer=layer))]
+    if not usual:
         return None
     figure, axes = _figure(2, 1, (6.4, 6.0), sharex=True)
     for setting, name in SETTINGS.items():
@@ -52,8 +53,7 @@ def layer_curves(points: Sequence[Checkpoint]) -> Any:
         if all(random):
             axes[0].plot([each.value for each in random if each], color="#8a939d", linestyle="--", linewidth=0.8)
     axes[1].axhline(0, color="#8a939d", linewidth=0.8)
-    usual = next(each for each in (point.find("word_pairs", "mean", setting=name, layer=layers[0]) for name in SETTINGS) if each)
-    axes[0].set(ylabel=f"mean {usual.distance} distance", title=point.label)
+    axes[0].set(ylabel=f"mean {usual[0].distance} distance", title=point.label)
     axes[0].legend(fontsize=8, ncols=2)
     axes[1].set(ylabel="minus random", xlabel="codebooks accumulated")
     axes[1].set_xticks(range(-1, len(layers)), ["latent", *layers])
@@ -70,8 +70,8 @@ def layer_map(points: Sequence[Checkpoint]) -> Any:
     figure, axes = _figure(1, len(settings), (1.5 + len(settings) * (1.6 + 0.45 * len(shown)), 1.3 + 0.3 * len(layers)))
     for axis, setting in zip(np.atleast_1d(axes), settings):
         cells = [[point.find("word_pairs", "over_random", setting, layer) for point in shown] for layer in layers]
-        values = np.array([[100 * each.value if each else np.nan for each in row] for row in cells])
-        most = max(100 * words.NARROW, float(np.nanmax(np.abs(values))))
+        values = np.array([[100 * each.value if each and words.told(each) else np.nan for each in row] for row in cells])
+        most = max(100 * words.NARROW, float(np.abs(values[np.isfinite(values)]).max(initial=0)))
         drawn = axis.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
         for row, of in enumerate(cells):
             for column, each in enumerate(of):
@@ -148,7 +148,7 @@ def _band(axis: Any, found: Sequence[Reading | None], colour: str, name: str) ->
 
 
 def _ink(reading: Reading | None, most: float) -> str:
-    return "white" if reading is not None and abs(100 * reading.value) > 0.6 * most else "black"
+    return "white" if reading is not None and words.told(reading) and abs(100 * reading.value) > 0.6 * most else "black"
 
 
 def _cell(reading: Reading | None) -> str:

@@ -50,7 +50,7 @@ def section(folder: Path, scores: pd.DataFrame) -> str:
     """Make the section."""
     manifest = read_manifest(folder)
     made = [_sources(scores)]
-    made.append(html.folded("Manifest", html.table(["", ""], list(facts(manifest)), wrap=[1])))
+    made.append(html.folded("Manifest", html.table(["", ""], list(facts(manifest)) if manifest else [], wrap=[1])))
     config = folder / "config.yaml"
     if config.is_file():
         made.append(html.folded("Configuration", f"<pre>{html.text(config.read_text(encoding='utf-8', errors='replace'))}</pre>"))

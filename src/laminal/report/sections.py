@@ -131,7 +131,7 @@ def training(board: Board, rows: Sequence[dict[str, str]]) -> str:
     series = table.groupby("chart")["series"].nunique()
     made = []
     for title in sorted(set(table["chart"]), key=last):
-        made.append(board.chart("training", "training", charts.training(title, series[title] > 1), "plain", [], {"chart": title}))
+        made.append(board.chart("training", "training", charts.training(title, bool(series[title] > 1)), "plain", [], {"chart": title}))
     says = '<p class="soft">Raw values, before weights; long curves are thinned to means.</p>'
     return html.section("training", "Training curves", f'{says}<div class="grid">{"".join(made)}</div>')
 

@@ -78,6 +78,9 @@ def _tiers(point: Checkpoint) -> Iterator[str]:
     """Say what the synonym loss taught: the pairs it saw, other pairs of the words it saw, or words it never saw."""
     for layer in ends(point.layers("word_pairs", "over_random"))[:1]:
         found = tiers(point, layer)
+        every = point.find("word_pairs", "over_random", setting="synonym_core", layer=layer)
+        if not found and every is not None:
+            yield f"{_clause('core synonyms', every, True)} at {layer_name(layer)}."
         if not found:
             continue
         how = next(iter(found.values())).slice
@@ -90,17 +93,18 @@ def _tiers(point: Checkpoint) -> Iterator[str]:
 
 
 def _generalises(found: dict[str, Reading]) -> str:
+    """Say how far closeness reaches; not why: a tokenizer without a synonym loss has the same tiers."""
     sides = {name: words.side(reading) for name, reading in found.items()}
     if sides.get("new_word") == -1:
-        return "Closeness of meaning carries to words that no lexical loss saw."
+        return "Synonyms are closer than random even among words that no lexical loss saw."
     if sides.get("new_pair") == -1:
-        beyond = "nothing shows on new words" if sides.get("new_word") in (0, 1) else "of new words one cannot tell"
-        return f"Closeness of meaning carries to new pairs of trained words; {beyond}."
+        beyond = "words new to training are not" if sides.get("new_word") in (0, 1) else "of words new to training one cannot tell"
+        return f"Synonyms that were never paired are closer than random where both words were in training; {beyond}."
     if sides.get("trained") == -1:
         held = [sides.get("new_pair"), sides.get("new_word")]
         if all(each in (0, 1) for each in held):
-            return "The trained pairs were learnt; nothing shows beyond them."
-        return "The trained pairs were learnt; how far beyond them one cannot tell."
+            return "Trained pairs are closer than random; nothing shows beyond them."
+        return "Trained pairs are closer than random; how far beyond them one cannot tell."
     if all(sides.get(name) in (0, 1) for name in TIERS):
         return "In no tier are synonyms closer than random."
     return ""
