@@ -22,7 +22,11 @@ class Recogniser:
         compat.torchaudio()
         from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
         from transformers.models.auto.modeling_auto import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
+        from transformers.utils import logging
 
+        talk = logging.get_verbosity()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         try:
             with torch.random.fork_rng(devices=[]):
                 self.spells = AutoConfig.from_pretrained(model).model_type not in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
@@ -32,6 +36,8 @@ class Recogniser:
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RequestError(f"asr={model}: no readable speech recogniser ({reason}); give a folder or a hub name") from error
+        finally:
+            logging.set_verbosity(talk)
 
     @torch.no_grad()
     def __call__(self, wav: Float[np.ndarray, " t"]) -> str:
@@ -46,7 +52,7 @@ class Recogniser:
 
 
 def spoken_words(text: str) -> list[str]:
-    """Lower case, no punctuation but apostrophes, split at blanks; numbers stay as they are written."""
+    """Lower case, no punctuation but apostrophes, split at blanks; no other normalisation: "99" and "Mrs" are not what they stand for."""
     return MARKS.sub(" ", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")).split()
 
 

@@ -23,6 +23,7 @@ from laminal.results import Items, Score, Undefined
 from laminal.teachers.base import SpeakerTeacher
 
 FEWEST = 2  # utterances
+BATCH_SECONDS = 10.0  # of audio in one call of the codec: four excerpts take half the time of sixteen, whose layers leave the cache
 NOT_FINITE = "the decoded audio is not finite"
 
 
@@ -125,7 +126,7 @@ class Reconstruction:
         if not pesq_available():
             yield Undefined(probe=self.name, what="pesq", reason=MISSING)
             rated = set()
-        codes = [codec.encode(group.wav.to(getattr(codec, "device", "cpu"))) for group in groups]
+        codes = [encode(codec, group.wav) for group in groups]
         if self.asr is not None:
             yield from self._scored("wer", self._wer(groups, [group.original for group in groups]), used, "", "original")
         for book in books:
@@ -228,10 +229,17 @@ def chosen(asked: Sequence[int] | None, codebooks: int) -> list[int]:
     return sorted({book for book in asked if book <= codebooks})
 
 
+def encode(codec: Codec, wav: Float[Tensor, "b t"]) -> Int[Tensor, "b q n"]:
+    """Encode some excerpts at a time."""
+    size = max(1, int(BATCH_SECONDS * codec.sample_rate / wav.shape[1]))
+    return torch.cat([codec.encode(part) for part in wav.to(getattr(codec, "device", "cpu")).split(size)])
+
+
 def decode(codec: Codec, codes: Int[Tensor, "b q n"], original: Float[Tensor, "b t"]) -> Float[np.ndarray, "b s"]:
     """Decode to 16 kHz, cut or filled with zeros to the length of the original: codecs give whole frames, or lose some samples."""
     length = original.shape[1]
-    wav = codec.decode(codes).detach().float().cpu()[:, :length]
+    size = max(1, int(BATCH_SECONDS * codec.sample_rate / length))
+    wav = torch.cat([codec.decode(part).detach().float().cpu()[:, :length] for part in codes.split(size)])
     return at_rate(torch.nn.functional.pad(wav, (0, length - wav.shape[1])).numpy(), codec.sample_rate)
 
 
