@@ -37,9 +37,9 @@ def main(words: Sequence[str]) -> int:
         print(probing.listing(str(own["list"])))
         return 0
     if "report" in own:
-        from laminal.report import page
+        from laminal.report import folder
 
-        print(page.write(Path(str(own["report"]))))
+        print(folder.write(Path(str(own["report"]))))
         return 0
     from laminal import commands
 

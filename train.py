@@ -36,6 +36,8 @@ def main(words: Sequence[str]) -> int:
 
         print(dryrun.describe(settings))
         return 0
+    if not runfolder.is_first_process():  # started by the first one, or beside it: it has made the folder and holds the lock
+        return training.run(settings, runfolder.shared(settings, resume), resume=resume is not None)
     folder = Path(str(resume)) if resume is not None else runfolder.make(Path(settings.out), settings.run, Path(request.configs[-1]).stem)
     lock = runfolder.Lock(folder)
     try:

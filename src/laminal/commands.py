@@ -12,13 +12,13 @@ from laminal.results import Results
 
 def probe(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
     """Probe one checkpoint or codec, write its report, say the findings; returns 1 where a score could not be computed by a failure."""
-    from laminal.report import page, sentences
+    from laminal.report import folder, sentences
 
     target, on = prepared(own, configs, rest)
     results = probing.probe(target, on)
     for line in sentences.summary(results.score_table()):
         print(line)
-    print(page.write(target.folder))
+    print(folder.write(target.folder))
     return 0
 
 

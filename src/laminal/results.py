@@ -201,6 +201,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 DEFAULTS = {"slice": ("", "audio"), "distance": ("", "euclidean"), "split": ("all",), "layer_mode": ("", "cumulative")}
+BY_CODEBOOK = ("units",)  # probes of a codebook alone: `single` is their default
 
 
 def key(score: Score) -> str:
@@ -208,7 +209,8 @@ def key(score: Score) -> str:
 
     No two scores of one probing share a name: every key column but the corpus is in it.
     """
-    choices = "".join(f"@{getattr(score, name)}" for name, usual in DEFAULTS.items() if getattr(score, name) not in usual)
+    usual = DEFAULTS | ({"layer_mode": ("", "cumulative", "single")} if score.probe in BY_CODEBOOK else {})
+    choices = "".join(f"@{getattr(score, name)}" for name, values in usual.items() if getattr(score, name) not in values)
     layer = [f"L{int(score.layer):02d}" if score.layer.isdigit() else score.layer] if score.layer else []
     seed = f"@seed{score.seed}" if score.seed else ""
     setting = [score.setting] if score.setting else []

@@ -22,6 +22,7 @@ PACKAGES = (
     "laminal", "torch", "torchaudio", "lightning", "transformers", "speechbrain", "numpy", "pandas", "wandb", "pesq", "pystoi",
     "espeakng-loader",
 )  # fmt: skip
+FOLDER = "LAMINAL_RUN_FOLDER"
 
 
 def make(out: Path, name: str | None, config_name: str) -> Path:
@@ -33,7 +34,24 @@ def make(out: Path, name: str | None, config_name: str) -> Path:
             raise RequestError(f"run={name}: {folder} exists; choose another name, or go on with resume={folder}")
         folder = out / f"{config_name}-{stamp}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
+    os.environ[FOLDER] = str(folder)  # the processes that Lightning starts read it
     return folder
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, as Lightning, torchrun and SLURM tell it."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def shared(config: DictConfig, resume: object | None) -> Path:
+    """Give the folder that rank 0 uses, to another rank; raises RequestError where it cannot know its name."""
+    if resume is not None:
+        return Path(str(resume))
+    if FOLDER in os.environ:
+        return Path(os.environ[FOLDER])
+    if config.run is None:
+        raise RequestError("run=null with torchrun or SLURM: the processes would choose different names; give run=NAME")
+    return Path(config.out) / str(config.run)
 
 
 class Lock:

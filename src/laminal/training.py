@@ -16,17 +16,21 @@ from omegaconf import DictConfig
 from laminal import experiment, runfolder
 from laminal.atomic import write_text
 from laminal.callback import ProbeCallback
+from laminal.codecs.encodec import EncodecCodec
 from laminal.config import plain
 from laminal.corpora.base import Corpus
 from laminal.corpora.crops import Batch, Crops, evaluation_crops, loader
 from laminal.corpora.split import Split
 from laminal.dashboard import checkpoint_facts, sinks_of
 from laminal.errors import RequestError
+from laminal.features import tokens
+from laminal.lexicon.pairs import near_homophones, pair_hash, synonyms, synonyms_core
 from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
 from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
 from laminal.nn.tokenizer import Tokenizer
+from laminal.probes.listening import write_listening
 from laminal.task import OptimizerSettings, TokenizerTask
 
 log = logging.getLogger("laminal")
@@ -134,18 +138,23 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
 
 def run(config: DictConfig, folder: Path, resume: bool) -> int:
     """Train, then write the report and say what came out; returns the exit code."""
-    from laminal.report import page, sentences
+    from laminal.report import folder as report
+    from laminal.report import sentences
     from laminal.results import read_table
 
+    if not runfolder.is_first_process():
+        train(config, folder, resume, [])
+        return 0
     sinks = sinks_of(config, folder)
     try:
         train(config, folder, resume, sinks)
-    finally:
+        made = report.write(folder)
+    finally:  # the dashboards show the report's pictures too
         for sink in sinks:
             sink.close()
     for line in sentences.summary(read_table(folder / "scores.parquet")):
         print(line)
-    print(page.write(folder))
+    print(made)
     return 0
 
 
@@ -154,11 +163,8 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     begun = time.perf_counter()
     corpus = experiment.corpus(config)
     split = experiment.split(config, corpus)
-    if not resume:
-        runfolder.write_config(folder, config)
-        write_text(folder / "split.json", split.to_json())
-    facts = {"corpus": corpus.name, "corpus_sha256": corpus.sha256, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
-    runfolder.update_manifest(folder, **runfolder.environment(config), **facts, split_sha256=split.sha256(), seed=config.seed)
+    if runfolder.is_first_process():
+        describe(config, folder, resume, corpus, split)
     data = Data(config, corpus, split)
     task = task_of(config, data.start_up)
     task.facts = checkpoint_facts(folder)
@@ -166,6 +172,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     callback = ProbeCallback(
         experiment.probes(config.probes, corpus, split), folder, run=folder.name, corpus=corpus.name, corpus_sha256=corpus.sha256,
         every_epochs=probing.every_epochs, every_steps=probing.every_steps, budget_s=probing.budget_s, sinks=sinks,
+        after=lambda results: listen(task, corpus, split, folder),
     )  # fmt: skip
     trainer = lightning.Trainer(
         accelerator=config.trainer.accelerator, devices=config.trainer.devices, num_nodes=config.trainer.nodes,
@@ -183,6 +190,26 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
         wall = {"start_s": ready - begun, "fit_s": time.perf_counter() - ready, "probes": callback.seconds}
         runfolder.update_manifest(folder, wall_time=wall, generator_steps=task.generator_step)
     return task
+
+
+def describe(config: DictConfig, folder: Path, resume: bool, corpus: Corpus, split: Split) -> None:
+    """Write down what runs, on what: config.yaml and split.json of a new run, and the manifest."""
+    if not resume:
+        runfolder.write_config(folder, config)
+        write_text(folder / "split.json", split.to_json())
+    words = sorted({token.word for token in tokens(corpus)})
+    lists = {made.__name__: pair_hash(made(words)) for made in (near_homophones, synonyms, synonyms_core)}
+    facts = {"corpus": corpus.name, "corpus_sha256": corpus.sha256, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
+    facts |= {"split_sha256": split.sha256(), "pair_lists_sha256": lists, "seed": config.seed}
+    runfolder.update_manifest(folder, **runfolder.environment(config), **facts)
+
+
+def listen(task: TokenizerTask, corpus: Corpus, split: Split, folder: Path) -> None:
+    """Write the listening samples of the tokenizer as it is now; where that fails, say it and train on."""
+    try:
+        write_listening(EncodecCodec.from_module(task.tokenizer), corpus, split, folder)
+    except Exception as error:  # nothing that is only shown may end a training
+        log.warning("listening samples of step %d were not written (%s: %s)", task.generator_step, type(error).__name__, error)
 
 
 def strategy(config: DictConfig) -> Any:

@@ -35,7 +35,7 @@ def load_codec(what: str, **arguments: Any) -> Codec:
     if path.suffix == ".ckpt" or (path / "last.ckpt").is_file():
         return EncodecCodec.from_module(load_checkpoint(path).tokenizer)
     if (path / "config.json").is_file():
-        return EncodecCodec(path=str(path), **arguments)
+        return EncodecCodec(str(path.resolve()), **arguments)
     if path.exists():
         raise RequestError(f"{what} holds neither last.ckpt nor config.json: give a run, a checkpoint or a folder of save_pretrained")
     if path.suffix or "/" in what:
