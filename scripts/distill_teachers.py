@@ -45,7 +45,8 @@ def teachers(kind: str, seed: int) -> tuple[HubertTeacher, EcapaTeacher]:
 
 def student(crops: Crops, kind: str, seed: int, steps: int) -> tuple[Tokenizer, AcousticAlignLoss]:
     """Train a student from `seed`; 0 steps gives it as it starts."""
-    settings: Any = OmegaConf.to_container(OmegaConf.merge({"seed": seed}, OmegaConf.load(CONFIG)), resolve=True)
+    config = OmegaConf.create({"seed": seed, "tokenizer": OmegaConf.load(CONFIG)})
+    settings: Any = OmegaConf.to_container(config.tokenizer, resolve=True)
     tokenizer = Tokenizer(**settings)
     frames, voice = teachers(kind, seed)
     with torch.random.fork_rng(devices=[]):
@@ -108,7 +109,7 @@ def judged(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, real: Corpus) -> d
     cut, who = halves(*utterances(real, 99))
     with torch.no_grad():
         pooled = torch.stack([voice(half[: 10 * RATE]) for half in cut])
-    return {"frames": frames, "right": phone_accuracy(frames, folds=3, every=2), "pooled": pooled, "who": who}
+    return {"frames": frames, "right": phone_accuracy(frames, folds=3, every=4), "pooled": pooled, "who": who}
 
 
 def compared(shipped: dict[str, Any], random: dict[str, Any]) -> dict[str, list[float]]:

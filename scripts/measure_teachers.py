@@ -14,7 +14,7 @@ import teacher_card
 import teacher_hubert
 import torch
 from teacher_phones import Features, accuracy_table, collect, log_mel, phone_accuracy
-from teacher_speakers import halves, mean_mfcc, speaker_errors, standardised, utterances
+from teacher_speakers import halves, mean_mfcc, recoloured, speaker_errors, standardised, utterances
 from torch import Tensor
 from train_teachers import HELD, SEED, SPEAKERS, UTTERANCES
 
@@ -116,10 +116,12 @@ def main() -> None:
     torch.set_num_threads(1)
     made, real = unseen(asked.cache), librispeech(asked.librispeech)
     told = utterances(real, 99)
+    cut, who = halves(*told)
     sets = {
         "spoken, unseen voices: utterances": utterances(made, SPOKEN_UTTERANCES),
         "librispeech-mini: utterances": told,
-        "librispeech-mini: halves of utterances": halves(*told),
+        "librispeech-mini: halves of utterances": (cut, who),
+        "librispeech-mini: halves, each through its own equaliser": (recoloured(cut, seed=0), who),
         "librispeech-untranscribed: halves": halves(*utterances(librispeech(asked.untranscribed, alignments="none"), 9)),
     }
     numbers = {"speakers": speakers(sets)}
