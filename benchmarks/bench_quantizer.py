@@ -1,6 +1,7 @@
 """Train forward and backward of the residual quantizer against the encodec package and vector-quantize-pytorch, at one thread count.
 
-Run: python benchmarks/bench_quantizer.py [threads]. Both references: pip install --no-deps encodec vector-quantize-pytorch einx frozendict loguru torch-einops-utils.
+Run: python benchmarks/bench_quantizer.py [threads]. For the references, without their dependencies (pip install --no-deps):
+encodec vector-quantize-pytorch einx frozendict loguru torch-einops-utils.
 8 codebooks of 1024, 128-d, 16 x 150 frames. Ours with masks, EMA, revival, commitments and outputs of every layer on; the references
 with what they have: EMA, commitment, dead-code replacement. Interleaved rounds, the median of each.
 """

@@ -52,7 +52,8 @@ class ResidualQuantizer(nn.Module):
     `decay`: of the EMA. `kmeans_frames`: frames that start one codebook. `dead`: an entry used less than this part of the mean
     is replaced by a frame. `dropout`: share of the samples whose decoder input keeps a random number of codebooks (all
     codebooks still learn from them). `window`: steps that `health` looks back on. All state, also that of the private generators, is in
-    `state_dict`. Ranks see the same codebooks: statistics are summed whenever torch.distributed is initialised.
+    `state_dict`. Every forward in training mode is one step of the EMA.
+    Ranks see the same codebooks: statistics are summed whenever torch.distributed is initialised.
     """
 
     embed: Tensor

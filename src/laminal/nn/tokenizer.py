@@ -151,7 +151,8 @@ def _keep_variance(model: EncodecModel) -> None:
 
     transformers' own Kaiming initialisation writes to the computed weight of weight norm and is lost. What remains is PyTorch's default:
     0.6 of the amplitude a layer and biases above the level of speech, so that the latent at the start is constant to within 3 %, the
-    codebooks learn that constant, and 1,200 steps teach nothing (measured: mel 1.82 against 1.31 after 300 steps from here).
+    codebooks learn that constant, and 1,200 steps teach nothing (measured on LibriSpeech at 8 filters, mel on held-out speech:
+    1.82 after 1,200 steps from there; from here 1.38 after 300 and 1.16 after 1,200).
     """
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
