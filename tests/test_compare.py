@@ -1,0 +1,93 @@
+"""Paired comparison against a slow restatement, and what several seeds add."""
+
+import numpy as np
+import pytest
+
+from laminal.compare import paired, sentences
+from laminal.errors import RequestError
+from laminal.results import Context, Items, Results
+
+WORDS = [f"w{number}" for number in range(24)]
+
+
+def results(shift: float, seed: int = 0, corpus: str = "c", noise: float = 0.01) -> Results:
+    """Word pairs whose core synonyms lie `shift` closer than random, and utterances whose STOI is 0.5 + shift."""
+    fixed, own = np.random.default_rng(1), np.random.default_rng([2, seed])
+    blocks = []
+    for setting, level in (("synonym_core", 1 - shift), ("random_for_synonym_core", 1.0)):
+        pairs = [tuple(sorted(fixed.choice(WORDS, 2, replace=False))) for _ in range(60)]
+        base = fixed.normal(0, 0.05, 60)
+        for layer in ("1", "2"):
+            blocks.append(Items(
+                probe="word_pairs", metric="distance", setting=setting, layer=layer, layer_mode="cumulative", slice="audio",
+                distance="euclidean", a=[f"u{i}:0-1" for i in range(60)], b=[f"v{i}:0-1" for i in range(60)],
+                cluster=["|".join(pair) for pair in pairs], value=level + base + own.normal(0, noise, 60),
+            ))  # fmt: skip
+    speakers = [f"s{i % 5}" for i in range(20)]
+    blocks.append(Items(
+        probe="reconstruction", metric="stoi", layer="2", layer_mode="cumulative", a=[f"u{i}" for i in range(20)], cluster=speakers,
+        value=0.5 + shift + fixed.normal(0, 0.1, 20),
+    ))  # fmt: skip
+    return Results(Context(run=f"r{shift}", codec="k", revision="1", corpus=corpus, corpus_sha256=corpus), items=blocks)
+
+
+def by(found, probe: str, layer: str):
+    return next(each for each in found if each.probe == probe and each.layer == layer)
+
+
+def test_difference_is_that_of_plain_loops():
+    a, b = results(0.1), results(0.02)
+    found = by(paired([a], [b]), "word_pairs", "1")
+
+    def over_random(side):
+        means = []
+        for setting in ("synonym_core", "random_for_synonym_core"):
+            block = next(each for each in side.items if each.setting == setting and each.layer == "1")
+            types: dict[str, list[float]] = {}
+            for pair, value in zip(block.cluster, block.value):
+                types.setdefault(pair, []).append(value)
+            means.append(np.mean([np.mean(values) for values in types.values()]))
+        return (means[0] - means[1]) / means[1]
+
+    assert found.a == pytest.approx(over_random(a)) and found.b == pytest.approx(over_random(b))
+    assert found.difference == pytest.approx(over_random(a) - over_random(b))
+    assert found.low < found.difference < found.high < 0 and found.p < 0.01
+
+
+def test_a_run_against_itself_differs_by_nothing():
+    found = paired([results(0.1)], [results(0.1)])
+    assert all(each.difference == 0 and each.low <= 0 <= each.high and each.p == 1 for each in found)
+
+
+def test_utterances_are_paired_and_speakers_resampled():
+    found = by(paired([results(0.1)], [results(0.05)]), "reconstruction", "2")
+    assert found.difference == pytest.approx(0.05) and found.low == pytest.approx(0.05) and found.clusters == 5
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    alike = by(paired([results(0.1, s) for s in range(3)], [results(0.05, s) for s in range(3)]), "word_pairs", "1")
+    apart = by(paired([results(v, 0) for v in (0.0, 0.1, 0.2)], [results(v, 0) for v in (0.0, 0.05, 0.1)]), "word_pairs", "1")
+    assert apart.seeds == (3, 3) and apart.high - apart.low > 3 * (alike.high - alike.low)
+
+
+def test_p_is_corrected_over_layers():
+    one = paired([results(0.03, noise=0.2)], [results(0.02, noise=0.2, seed=1)])
+    ps = sorted(each.p for each in one if each.probe == "word_pairs")
+    assert ps[0] <= ps[1] <= 1 and ps[0] >= 2 / 2001
+
+
+def test_other_items_are_refused():
+    a, b = results(0.1), results(0.1, corpus="d")
+    with pytest.raises(RequestError, match="different corpora"):
+        paired([a], [b])
+    b = results(0.1)
+    b.items[0].a[0] = "another:0-1"
+    with pytest.raises(RequestError, match="different items"):
+        paired([a], [b])
+
+
+def test_sentences_claim_no_more_than_the_interval():
+    said = sentences(paired([results(0.1)], [results(0.02)]))
+    assert any("closer in A" in line for line in said)
+    said = sentences(paired([results(0.1)], [results(0.1)]))
+    assert said and not any("closer" in line or "is better" in line for line in said)
