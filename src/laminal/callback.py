@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class ProbeCallback(lightning.Callback):
     ):
         self.probes = probes
         self.folder = folder
-        self.constant = {"run": run, "corpus": corpus, "corpus_sha256": corpus_sha256}
+        self.context = Context(run=run, codec="laminal", revision="", corpus=corpus, corpus_sha256=corpus_sha256)
         self.every_epochs, self.every_steps = every_epochs, every_steps
         self.budget_s = budget_s
         self.sinks = sinks
@@ -72,8 +73,9 @@ class ProbeCallback(lightning.Callback):
         metrics: dict[str, float] = {}
         if trainer.is_global_zero:
             codec = EncodecCodec.from_module(task.tokenizer)
-            when = {"epoch": trainer.current_epoch, "step": task.generator_step}
-            context = Context(codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, **when, **self.constant)
+            context = replace(
+                self.context, revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step
+            )
             results = run_probes(codec, self.probes, context, self.budget_s, tolerant=True)
             self._report(results)
             metrics = headline_metrics(results)
@@ -88,10 +90,10 @@ class ProbeCallback(lightning.Callback):
             store(self.folder, results)
         except OSError as error:  # a full disk must not end the training: the checkpoint can be probed again later
             log.warning("scores of step %d could not be written (%s); free space, then run probe.py", results.context.step, error)
+        if self.after is not None:
+            self.after(results)  # before the sinks: they show what it writes
         for sink in self.sinks:
             sink.probe(results)
-        if self.after is not None:
-            self.after(results)
 
 
 def headline_metrics(results: Results) -> dict[str, float]:

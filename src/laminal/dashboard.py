@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlparse
 
 import numpy as np
@@ -20,12 +20,13 @@ from laminal.config import plain
 from laminal.errors import RequestError
 from laminal.metrics import Sink
 from laminal.results import Results, key
-from laminal.sinks import Fresh, Guard, by_usualness, code_use, drawn
+from laminal.sinks import Fresh, Guard, by_usualness, code_use, drawn, layer_curves
 from laminal.tensorboard import TensorBoard
 
 log = logging.getLogger("laminal")
 ROWS = 10_000  # of one W&B table
 EPOCH, STEP = "probe/epoch", "train/step"
+START_S = 60.0  # the first import of wandb alone can take 10 s
 FINISH_S = 120.0  # for what is still to be sent, with a key
 FRAGMENT = 10_000_000  # W&B's own step starts here in the second offline part of a run, so that the parts can be joined
 COLUMNS = {
@@ -35,19 +36,15 @@ COLUMNS = {
 
 
 def sinks_of(config: DictConfig, folder: Path) -> list[Sink]:
-    """Make the dashboards that `log.logger` names (one, or several in a list); only the first of several processes has any.
+    """Make the dashboards that `log.logger` names (one, or several in a list), for the first process of a run.
 
     csv: metrics.csv and scores.parquet, which every run has. Raises RequestError where a name is unknown.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     section = config.log
     names = [section.logger] if isinstance(section.logger, str) else list(section.logger or ["csv"])
     unknown = [name for name in names if name not in ("wandb", "tensorboard", "csv")]
     if unknown:
         raise RequestError(f"log.logger={','.join(map(str, unknown))}: give wandb, tensorboard or csv, or a list of them")
-    if getattr(rank_zero_only, "rank", 0):
-        return []
     found: list[Sink] = []
     if "wandb" in names:
         found.append(Wandb(folder, section.project, section.entity, wandb_id(folder), plain(config)))
@@ -94,8 +91,9 @@ class Wandb:
 
     def __init__(self, folder: Path, project: str, entity: str | None, identity: str, config: Mapping[str, Any]):
         self.folder, self.project, self.entity, self.identity, self.config = folder.resolve(), project, entity, identity, config
-        self._guard, self._layout = Guard("W&B"), Guard("The W&B workspace")
+        self._guard, self._layout, self._drawing = Guard("W&B"), Guard("The W&B workspace"), Guard("The picture of the layer curves")
         self._run: Any = None
+        self._mode: Literal["online", "offline", "disabled"] = "offline"
         self._defined: set[str] = set()
         self._first_step: int | None = None
         self._sounds, self._pictures = Fresh(self.folder / "listening", "flac"), Fresh(self.folder / "plots", "png")
@@ -106,13 +104,16 @@ class Wandb:
     def scalars(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Log training numbers over the generator step."""
         self._training |= set(values)
+        self._begin()
         self._guard(lambda: self._log(dict(values) | {"train/epoch": epoch}, STEP, step))
 
     def probe(self, results: Results) -> None:
         """Log scores, tables, code use, and whatever sounds and pictures are new, over the epoch."""
         self._latest = results
+        self._begin()
+        self._drawing(lambda: layer_curves(self.folder, results))
         self._guard(lambda: self._log(self._scores(results) | self._media(), EPOCH, results.context.epoch))
-        if self._run is not None and not self._guard.broken and not self._run.settings._offline and has_key():
+        if self._mode == "online" and not self._guard.broken:
             self._layout(lambda: workspace.once(self.folder, self._run.entity, self.project, results.scores, sorted(self._training)))
 
     def close(self) -> None:
@@ -121,19 +122,21 @@ class Wandb:
             return
         failed = sys.exc_info()[0] is not None  # closed in a finally: the run then counts as failed
         self._guard(self._last)
-        path, offline, disabled = Path(self._run.dir).parent, self._run.settings._offline, self._run.disabled
-        before = self._guard.broken
-        self._guard(lambda: self._run.finish(exit_code=int(failed)), None if offline else FINISH_S)
+        self._guard(lambda: self._run.finish(exit_code=int(failed)), FINISH_S if self._mode == "online" else None)
         if self._guard.broken:
             Guard("W&B's clean-up")(_leave)
-        if not disabled and (offline or self._guard.broken or before):
-            print(f"to send this run to W&B: {sync_line(self.folder, path, self.identity)}")
+        if self._mode == "offline" or (self._mode == "online" and self._guard.broken):
+            print(f"to send this run to W&B: {sync_line(self.folder, self.identity)}")
         for name in self._environment:
             os.environ.pop(name, None)
         self._run = None
 
+    def _begin(self) -> None:
+        if self._run is None:
+            self._guard(self._start, START_S)
+
     def _start(self) -> None:
-        mode = self._mode()
+        self._mode = mode = mode_of_environment()
         online = mode == "online"
         home = self.folder / "wandb"
         home.mkdir(exist_ok=True)
@@ -154,15 +157,7 @@ class Wandb:
         for axis in (STEP, EPOCH):
             self._run.define_metric(axis)
 
-    def _mode(self) -> Any:
-        asked = os.environ.get("WANDB_MODE", "").lower()
-        if asked in ("offline", "dryrun", "disabled"):
-            return "disabled" if asked == "disabled" else "offline"
-        return "online" if has_key() else "offline"
-
     def _log(self, values: Mapping[str, Any], axis: str, at: int) -> None:
-        if self._run is None:
-            self._start()
         for name in values:
             if name not in self._defined:
                 self._defined.add(name)
@@ -171,8 +166,6 @@ class Wandb:
         self._run.log({**values, axis: at}, **({} if step is None else {"step": step}))
 
     def _scores(self, results: Results) -> dict[str, Any]:
-        if self._run is None:
-            self._start()  # W&B's classes look at the environment when they are imported
         import wandb
 
         values: dict[str, Any] = dict(drawn(results))
@@ -201,12 +194,10 @@ class Wandb:
         media = self._media()
         if media and results is not None:
             self._log(media, EPOCH, results.context.epoch)
-        if (self.folder / "tokenizer").is_dir() and not self._run.disabled:
+        if (self.folder / "tokenizer").is_dir() and self._mode != "disabled":
             made = wandb.Artifact(f"tokenizer-{self.identity}", type="model", metadata=metadata(results))
-            made.add_dir(str(self.folder / "tokenizer"))
-            for name in ("config.yaml", "scores.parquet"):
-                if (self.folder / name).is_file():
-                    made.add_file(str(self.folder / name))
+            for path in sorted((self.folder / "tokenizer").iterdir()):
+                made.add_file(str(path))
             self._run.log_artifact(made)
 
 
@@ -230,6 +221,16 @@ def metadata(results: Results | None) -> dict[str, Any]:
     return about | {"scores": scores}
 
 
+def mode_of_environment() -> Literal["online", "offline", "disabled"]:
+    """Online only with a key, and where WANDB_MODE does not say otherwise."""
+    match os.environ.get("WANDB_MODE", "").lower():
+        case "disabled":
+            return "disabled"
+        case "offline" | "dryrun":
+            return "offline"
+    return "online" if has_key() else "offline"
+
+
 def has_key() -> bool:
     """Whether the user has given W&B a key: in the environment, or by `wandb login`."""
     if os.environ.get("WANDB_API_KEY"):
@@ -247,16 +248,19 @@ def fragments(home: Path, identity: str) -> list[Path]:
     return sorted(home.glob(f"*run-*-{identity}"))
 
 
-def sync_line(folder: Path, path: Path, identity: str) -> str:
+def sync_line(folder: Path, identity: str) -> str:
     """Give the command that sends an offline run; the parts of a resumed one go into one W&B run, in the order of their starts."""
-    parts = fragments(folder / "wandb", identity)
-    return f"wandb sync {path}" if len(parts) < 2 else "WANDB_RESUME=allow wandb beta sync " + " ".join(map(str, parts))
+    parts = [str(path) for path in fragments(folder / "wandb", identity)]
+    return f"wandb sync {parts[0]}" if len(parts) == 1 else "WANDB_RESUME=allow wandb beta sync " + " ".join(parts)
 
 
 def _leave() -> None:
-    """Keep W&B's own hook from waiting, at exit, for what has not answered."""
+    """End W&B's own process, which has not answered, and keep its hook from waiting for it at exit; what it had is in the run folder."""
     from wandb.sdk import wandb_setup
 
     connection = wandb_setup.singleton()._connection
-    if connection is not None and connection._cleanup is not None:
-        connection._cleanup()
+    if connection is not None:
+        if connection._cleanup is not None:
+            connection._cleanup()
+        if connection._proc is not None:
+            connection._proc._process.kill()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from laminal.results import DEFAULTS, Results, Score, key
+from laminal.atomic import replacing
+from laminal.results import Results, Score, key
 
 log = logging.getLogger("laminal")
 PATIENCE_S = 30.0
@@ -51,8 +52,8 @@ class Guard:
 
 
 def unusual(score: Score) -> int:
-    """How many choices (slice, distance, split, layer mode, seed) of a score differ from the default."""
-    return sum(getattr(score, name) not in usual for name, usual in DEFAULTS.items()) + bool(score.seed)
+    """How many choices (slice, distance, split, layer mode, seed) of a score differ from the default: the `@` of its key."""
+    return key(score).count("@")
 
 
 def drawn(results: Results) -> dict[str, float]:
@@ -73,6 +74,20 @@ def code_use(results: Results) -> dict[int, tuple[list[int], list[int]]]:
             starts = range(0, len(counts), width)
             found[int(block.layer)] = ([sum(counts[start : start + width]) for start in starts], [*starts, starts[-1] + width])
     return found
+
+
+def layer_curves(folder: Path, results: Results) -> None:
+    """Draw the layer curves of one checkpoint into plots/layer_curves.png; nothing where there are no word pairs."""
+    import matplotlib
+
+    from laminal.report import plots
+    from laminal.report.selection import checkpoints
+
+    with matplotlib.rc_context(plots.STYLE):
+        figure = plots.layer_curves(checkpoints(results.score_table()))
+        if figure is not None:
+            with replacing(folder / "plots" / "layer_curves.png") as temporary:
+                figure.savefig(temporary)
 
 
 class Fresh:

@@ -8,7 +8,7 @@ import numpy as np
 
 from laminal import audio
 from laminal.results import Results
-from laminal.sinks import Fresh, Guard, code_use, drawn
+from laminal.sinks import Fresh, Guard, code_use, drawn, layer_curves
 
 
 class TensorBoard:
@@ -19,7 +19,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._guard = Guard("TensorBoard")
+        self._guard, self._drawing = Guard("TensorBoard"), Guard("The picture of the layer curves")
         self._writers: dict[str, Any] = {}
         self._sounds, self._pictures = Fresh(folder / "listening", "flac"), Fresh(folder / "plots", "png")
 
@@ -35,6 +35,7 @@ class TensorBoard:
 
     def probe(self, results: Results) -> None:
         """Write scores, code use, and whatever sounds and pictures are new, of an epoch."""
+        self._drawing(lambda: layer_curves(self.folder, results))
         self._guard(lambda: self._probe(results))
 
     def close(self) -> None:
