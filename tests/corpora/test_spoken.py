@@ -173,6 +173,13 @@ def test_impossible_sizes_are_refused(wrong, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_vocabulary_stops_growing_at_what_there_is():
+    assert spoken_plan.vocabulary_size(10**6) == spoken_plan.MOST_WORDS
+    largest = spoken_text.vocabulary(spoken_text.material(), spoken_plan.MOST_WORDS)
+    together = sum(a in largest.sentences and b in largest.sentences for a, b in spoken_text.material().core)
+    assert together >= 4000  # 1,200 of them can be held out
+
+
 def test_more_words_than_there_are_is_refused():
     with pytest.raises(RequestError, match="offer"):
         spoken_text.vocabulary(spoken_text.material(), 50_000)

@@ -64,7 +64,7 @@ def _key(arguments: Mapping[str, int | float]) -> str:
     here = Path(__file__).parent
     parts = [here / name for name in ("espeak.py", "spoken.py", "spoken_plan.py", "spoken_text.py", "spoken_voices.py")]
     parts += sorted(lexicon.DATA.parent.glob("*.py")) + sorted(lexicon.DATA.glob("*.gz"))
-    parts += [engine.data / name for name in ("en_dict", "phondata", "phontab", "phonindex", "intonations")]
+    parts += [engine.data / name for name in espeak.DATA]
     for part in parts:
         digest.update(part.name.encode() + hashlib.sha256(part.read_bytes()).digest())
     for package in ("numpy", "scipy", "soxr", "soundfile"):

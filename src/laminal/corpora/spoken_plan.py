@@ -10,6 +10,7 @@ from laminal.corpora.spoken_text import Vocabulary
 
 WORDS_PER_UTTERANCE = 0.4  # size of the vocabulary: each word is then said by 6 speakers or more
 USED = 0.1  # a sentence said once more weighs like this many needed words per word
+MOST_WORDS = 6000  # about all that WordNet and the dictionary offer; more utterances give each word more speakers
 TEMPLATE_DRAWS = 4  # templates looked at for one sentence; the one with the most needed words is filled
 
 
@@ -140,4 +141,4 @@ def plan(vocabulary: Vocabulary, speakers: int, utterances: int, seed: int, exam
 
 def vocabulary_size(utterances: int) -> int:
     """How many words `utterances` can say often enough."""
-    return max(8, round(WORDS_PER_UTTERANCE * utterances))
+    return min(MOST_WORDS, max(8, round(WORDS_PER_UTTERANCE * utterances)))
