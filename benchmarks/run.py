@@ -18,7 +18,8 @@ def main(names: list[str]) -> int:
             reached = met(row)
             missed += reached is False
             mark = {True: "", False: "  missed", None: ""}[reached]
-            print(f"{row['what'][:70]:<70} {row['ours_s']:>10.4g} {row['reference_s']:>10.4g} {row['ratio']:>8.3g} {row['target']!s:>8}{mark}", flush=True)
+            figures = f"{row['ours_s']:>10.4g} {row['reference_s']:>10.4g} {row['ratio']:>8.3g} {row['target']!s:>8}"
+            print(f"{row['what'][:70]:<70} {figures}{mark}", flush=True)
     return missed
 
 

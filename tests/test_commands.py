@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(script: str, *words: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run([sys.executable, str(ROOT / script), *words], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    command = [sys.executable, str(ROOT / script), *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,15 @@ import soundfile
 import torch
 from omegaconf import OmegaConf
 
-from laminal import dashboard, sinks
+from laminal import dashboard, sinks, training
 from laminal.corpora.split import make_split
 from laminal.errors import RequestError
 from laminal.probes.run import run_probes
 from laminal.probes.units import Units
 from laminal.probes.word_pairs import WordPairs
-from laminal.results import Context, Items, Results, Score, key
+from laminal.results import Context, Items, Results, Score, key, read_table
 from oracle_pairs import FakeCodec, noise_corpus
+from test_training import settings, tiny_corpus  # noqa: F401 the fixture
 
 SCORE = dict(low=0.0, high=2.0, n=30, clusters=9, chance=float("nan"), higher_is_better=None, unit="")
 COUNTS = [3, 0, 5, 0, 1, 1, 0, 0]
@@ -474,3 +475,30 @@ def test_bars_of_code_use_hold_every_frame(size):
     bars, edges = sinks.code_use(Results(Context(run="r", codec="c", revision="1"), items=[block]))[3]
     assert sum(bars) == counts.sum() and len(bars) <= 64 and bars == sorted(bars, reverse=True)
     assert len(edges) == len(bars) + 1 and edges[0] == 0 and edges[-1] >= size and len(set(np.diff(edges))) == 1
+
+
+@pytest.mark.slow
+def test_a_whole_training_and_its_resume_are_one_run(tiny_corpus, tmp_path, alone, capsys):  # noqa: F811
+    folder = tmp_path / "tiny-run"
+    folder.mkdir()
+    made = settings(tiny_corpus, "log.logger=[wandb,tensorboard]")
+    training.run(made, folder, resume=False)
+    identity = torch.load(folder / "last.ckpt", weights_only=True)["laminal"]["facts"]["wandb_id"]
+    made.trainer.epochs = 3
+    training.run(made, folder, resume=True)
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    first, second = (records(path) for path in sorted((folder / "wandb").glob("offline-run-*/*.wandb")))
+    assert [of(part, "run")[0].run_id for part in (first, second)] == [identity, identity]
+    epochs = [[row["probe/epoch"] for row in rows(part) if "tables/word_pairs" in row] for part in (first, second)]
+    assert epochs == [[0, 1], [2]]
+    assert [row["train/step"] for row in rows(first) if "train/mel" in row] == list(range(1, 9))
+    shown = {name for row in rows(first) for name in row}
+    assert {"val/mel", "codes/L01", "codes/L02", "plots/layer_curves", "plots/training"} <= shown
+    assert any(name.startswith("listening/") for name in shown)
+    stored = read_table(folder / "scores.parquet")
+    last = next(row for row in rows(second) if "tables/word_pairs" in row)
+    value = stored[(stored.epoch == 2) & (stored.metric == "perplexity") & (stored.layer == "1")].value.item()
+    assert last["probe/units/perplexity/L01"] == value
+    assert sorted(path.name for path in (folder / "tensorboard").iterdir()) == ["probes", "training"]
+    (model,) = [artifact for artifact in of(second, "artifact") if artifact.type == "model"]
+    assert "config.json" in {entry.path for entry in model.manifest.contents}

@@ -7,8 +7,10 @@ from laminal.results import COLUMNS, ITEM_COLUMNS, Context, Items, Results, Scor
 
 
 def results(step: int, value: float = 1.0, corpus: str = "c") -> Results:
-    score = Score(probe="p", metric="m", layer="1", value=value, low=0.0, high=2.0, n=3, clusters=2, chance=0.5, higher_is_better=None, unit="")
-    block = Items(probe="p", metric="m", layer="1", a=["u:0-1", "v:1-2"], b=["w:0-1", "x:1-2"], cluster=["a|b", "c|d"], value=np.array([value, 2]))
+    counts = {"n": 3, "clusters": 2, "chance": 0.5, "higher_is_better": None, "unit": ""}
+    score = Score(probe="p", metric="m", layer="1", value=value, low=0.0, high=2.0, **counts)
+    sides = {"a": ["u:0-1", "v:1-2"], "b": ["w:0-1", "x:1-2"], "cluster": ["a|b", "c|d"]}
+    block = Items(probe="p", metric="m", layer="1", value=np.array([value, 2]), **sides)
     return Results(Context(run="r", codec="k", revision="1", step=step, corpus=corpus), [score], [block])
 
 

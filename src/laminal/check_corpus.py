@@ -27,7 +27,7 @@ def describe(config: DictConfig) -> str:
         lines += [_split_line(split), *_table(sample_pairs(corpus, split, 0, maximum=MAXIMUM, token_pairs=1, randoms=1))]
     else:
         lines += [f"{len(corpus.speakers)} speakers: too few to hold some out, so it can test a tokenizer but not train one"]
-    lines += ["", f"half-width: expected, of (mean - random) / random; above {PUBLISHED:.1%} a null decides nothing (published effects are smaller)"]
+    lines += ["", f"half-width: expected, of (mean - random) / random; above {PUBLISHED:.1%} a null decides nothing"]
     return "\n".join(lines)
 
 

@@ -12,7 +12,6 @@ from laminal import config as settings
 from laminal import experiment, runfolder
 from laminal.cache import open_cache
 from laminal.codecs.base import Codec
-from laminal.codecs.encodec import EncodecCodec
 from laminal.codecs.load import load_checkpoint, load_codec
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
@@ -69,7 +68,7 @@ def checkpoint_config(path: Path, configs: tuple[str, ...], overrides: list[str]
 def checkpoint_target(path: Path, out: Path | None) -> Target:
     """Load a checkpoint (or the last one of a run folder) for probing."""
     loaded = load_checkpoint(path)
-    codec = EncodecCodec.from_module(loaded.tokenizer)
+    codec = loaded.codec
     run = path if path.is_dir() else path.parent
     context = Context(
         run=run.resolve().name, codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=loaded.epoch, step=loaded.step

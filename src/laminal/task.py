@@ -109,7 +109,7 @@ class TokenizerTask(lightning.LightningModule):
         with self._unsynchronised(not last):
             out = self.tokenizer(batch.wav, batch.mask)
             terms = self.objective.generator(out, batch, self.generator_step)
-            shown = {f"train/{name}": value.detach() for name, value in (terms.raw | terms.logged).items()}
+            shown = {f"train/{name}": value.detach() for name, value in terms.raw.items()}
             if last and self.generator_step < self.norms_until and self.generator_step % self.norms_every == 0:
                 norms = self.objective.gradient_norms(out, terms.raw)
                 shown |= {f"norm/{name}": torch.tensor(value) for name, value in norms.items()}
@@ -125,6 +125,7 @@ class TokenizerTask(lightning.LightningModule):
                 self._step(optimizers[1])
         self._micro = 0 if last else self._micro + 1
         self.generator_step += int(last)
+        shown |= {f"train/{name}": value for name, value in self.objective.logged().items()}
         shown["train/lr"] = torch.tensor(self.settings.lr * factor)
         for name, values in (("perplexity", out.perplexity), ("usage", out.usage)):
             shown |= {f"codebooks/{name}/L{layer:02d}": value for layer, value in enumerate(values.detach(), start=1)}

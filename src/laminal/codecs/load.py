@@ -16,9 +16,9 @@ from laminal.nn.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A tokenizer from a run's checkpoint, and where in the run it stands."""
+    """The codec of a run's checkpoint, and where in the run it stands."""
 
-    tokenizer: Tokenizer
+    codec: EncodecCodec
     epoch: int
     step: int
 
@@ -33,7 +33,7 @@ def load_codec(what: str, **arguments: Any) -> Codec:
     if ".py:" in what:
         return _from_file(what, arguments)
     if path.suffix == ".ckpt" or (path / "last.ckpt").is_file():
-        return EncodecCodec.from_module(load_checkpoint(path).tokenizer)
+        return load_checkpoint(path).codec
     if (path / "config.json").is_file():
         return EncodecCodec(str(path.resolve()), **arguments)
     if path.exists():
@@ -47,8 +47,9 @@ def load_codec(what: str, **arguments: Any) -> Codec:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Load the tokenizer of a checkpoint, or of the last one of a run folder; nothing in the file is executed.
+    """Load the codec of a checkpoint, or of the last one of a run folder; nothing in the file is executed.
 
+    A checkpoint may name an export beside it (`weights: tokenizer`) in place of weights of its own.
     Raises RequestError for a file that is truncated, foreign, or of another architecture.
     """
     file = path / "last.ckpt" if path.is_dir() else path
@@ -60,14 +61,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RequestError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): it is truncated or not of torch") from error
     if not isinstance(held, dict) or "laminal" not in held or "state_dict" not in held:
         raise RequestError(f"{file} is no checkpoint of laminal (no 'laminal' section); for another codec say codec=NAME")
+    epoch, own = int(held.get("epoch", -1)), held["laminal"]
+    if "weights" in own:
+        beside = file.parent / Path(str(own["weights"])).name
+        return Checkpoint(EncodecCodec(str(beside.resolve()), name="laminal"), epoch, int(own["generator_step"]))
     prefix = "tokenizer."
     weights = {key.removeprefix(prefix): value for key, value in held["state_dict"].items() if key.startswith(prefix)}
     try:
-        tokenizer = Tokenizer(**held["laminal"]["tokenizer"])
+        tokenizer = Tokenizer(**own["tokenizer"])
         tokenizer.load_state_dict(weights)
     except (RuntimeError, TypeError, KeyError) as error:
         raise RequestError(f"{file} does not fit its own description ({' '.join(str(error).split())[:200]}); it is damaged") from error
-    return Checkpoint(tokenizer.eval(), int(held.get("epoch", -1)), int(held["laminal"]["generator_step"]))
+    return Checkpoint(EncodecCodec.from_module(tokenizer.eval()), epoch, int(own["generator_step"]))
 
 
 def _from_file(what: str, arguments: dict[str, Any]) -> Codec:

@@ -59,12 +59,13 @@ class Objective(nn.Module):
         Raises FloatingPointError naming the loss (and `step`) where a term is not finite.
         """
         critic = self.critic
+        for _, loss in self._losses():
+            loss.logged = {}  # what the discriminators' last step left belongs to that step
         with frozen(critic.discriminators) if critic is not None else nullcontext():
             features: DiscriminatorFeatures | None = critic.features(out, batch) if critic is not None else None
             raw = {name: loss(out, batch, features) for name, loss in self._losses()}
         _check_finite(raw, step)
-        logged = {f"{name}/{key}": value for name, loss in self._losses() for key, value in loss.logged.items()}
-        return ObjectiveOutput(self._total(raw, out), raw, logged)
+        return ObjectiveOutput(self._total(raw, out), raw, self.logged())
 
     def forward(self, out: TokenizerOutput, batch: Batch, step: int | None = None) -> ObjectiveOutput:
         """Give the generator's terms."""
@@ -77,6 +78,10 @@ class Objective(nn.Module):
         loss = self.critic.discriminator(out, batch)
         _check_finite({"discriminator": loss}, step)
         return loss
+
+    def logged(self) -> dict[str, Float[Tensor, ""]]:
+        """Give what the losses say of their last forward besides the term, without gradient."""
+        return {f"{name}/{key}": value for name, loss in self._losses() for key, value in loss.logged.items()}
 
     def gradient_norms(self, out: TokenizerOutput, raw: Mapping[str, Float[Tensor, ""]]) -> dict[str, float]:
         """L2 norm of each unweighted term's gradient at the latent, before `backward` is called on the total.
