@@ -163,7 +163,7 @@ class Wandb:
                 self._defined.add(name)
                 self._run.define_metric(name, step_metric=axis)
         step, self._first_step = self._first_step, None
-        self._run.log({**values, axis: at}, **({} if step is None else {"step": step}))
+        self._run.log({**values, axis: at}, **({} if step is None else {"step": step, "commit": True}))  # step= alone waits
 
     def _scores(self, results: Results) -> dict[str, Any]:
         import wandb
