@@ -47,7 +47,7 @@ def sinks_of(config: DictConfig, folder: Path) -> list[Sink]:
         raise RequestError(f"log.logger={','.join(map(str, unknown))}: give wandb, tensorboard or csv, or a list of them")
     found: list[Sink] = []
     if "wandb" in names:
-        found.append(Wandb(folder, section.project, section.entity, wandb_id(folder), plain(config)))
+        found.append(Wandb(folder, section.project, section.get("entity"), wandb_id(folder), plain(config)))
     if "tensorboard" in names:
         found.append(TensorBoard(folder))
     return found
