@@ -54,7 +54,7 @@ def encodec(folder: str) -> EncodecCodec:
 def probe(corpus: Corpus, cache: str | None, maximum: int = 300) -> WordPairs:
     return WordPairs(
         corpus, None, style="matched", slices=SLICES, distances=("euclidean", "cosine", "scaled"), modes=("cumulative",),
-        maximum=maximum, token_pairs=2, randoms=2, draws=1000, items=("euclidean",), seed=0, cache=cache,
+        maximum=maximum, tier_maximum=maximum, token_pairs=2, randoms=2, draws=1000, items=("euclidean",), seed=0, cache=cache,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from laminal.probes.choi_sampling import choi_pairs
 from laminal.probes.pair_sampling import SETTINGS, TIERS, sample_pairs
 from oracle_pairs import noise_corpus
 
-SIZES = {"maximum": 300, "token_pairs": 3, "randoms": 2}
+SIZES = {"maximum": 300, "tier_maximum": 300, "token_pairs": 3, "randoms": 2}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_every_type_pair_brings_its_random_pairs(sample):
 
 
 def test_no_more_than_the_maximum_and_one_order_for_all_splits(corpus, split):
-    few = sample_pairs(corpus, split, 0, maximum=10, token_pairs=1, randoms=1)
+    few = sample_pairs(corpus, split, 0, maximum=10, tier_maximum=10, token_pairs=1, randoms=1)
     many = sample_pairs(corpus, split, 0, **SIZES)
     for setting in SETTINGS:
         pairs = few.sets[setting]
@@ -163,11 +163,24 @@ def test_the_draw_is_a_pure_function(corpus, split):
     assert one != two
 
 
-def test_a_word_lends_few_tokens(tmp_path):
+def test_little_must_be_encoded(tmp_path):
     corpus = noise_corpus(tmp_path, speakers=8, utterances=12)
-    sample = sample_pairs(corpus, None, 0, **SIZES)
-    used = Counter(token.word for token in sample.tokens)
-    assert max(used.values()) < 30 < Counter(token.word for token in tokens(corpus))["cat"]
+    sample = sample_pairs(corpus, None, 0, **(SIZES | {"token_pairs": 1}))
+    assert len(sample.tokens) < 0.2 * len(tokens(corpus))
+    whole = sample_pairs(corpus, None, 0, **SIZES)
+    assert len(sample.tokens) < len(whole.tokens)
+
+
+def test_words_in_use_come_first_where_the_relation_allows_it(corpus):
+    few = sample_pairs(corpus, None, 0, **(SIZES | {"maximum": 12}))
+    synonyms = {kind for name in ("synonym", "synonym_core") for kind in few.sets[name].types.ravel().tolist()}
+    every = sample_pairs(corpus, None, 0, **SIZES).sets["near_homophone"].types
+    known = [sum(kind in synonyms for kind in types) for types in few.sets["near_homophone"].types.tolist()]
+    best = sorted((sum(kind in synonyms for kind in types) for types in every.tolist()), reverse=True)[:12]
+    assert sorted(known, reverse=True) == best
+    assert {few.words[kind] for kind in few.sets["same_word"].types.ravel()} <= {few.words[kind] for kind in synonyms} | {
+        few.words[kind] for kind in few.sets["near_homophone"].types.ravel()
+    }
 
 
 def test_no_words_no_pairs(corpus):
@@ -202,7 +215,7 @@ def test_counts_on_real_speech(librispeech_mini):
     from laminal.corpora.librispeech import librispeech
 
     corpus = librispeech(librispeech_mini)
-    sample = sample_pairs(corpus, None, 0, maximum=10_000, token_pairs=2, randoms=1)
+    sample = sample_pairs(corpus, None, 0, maximum=10_000, tier_maximum=0, token_pairs=2, randoms=1)
     found = {name: len(sample.sets[name].types) for name in SETTINGS}
     words = {token.word for token in tokens(corpus)}
     assert abs(len(lexicon_pairs.near_homophones(words)) / 2463 - 1) < 0.05

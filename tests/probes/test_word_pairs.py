@@ -22,7 +22,7 @@ from oracle_pairs import FakeCodec, area, distance, mean, noise_corpus, spread
 
 ARGUMENTS = dict(
     style="matched", slices=["audio", "features"], distances=["euclidean", "cosine", "scaled"], modes=["cumulative"],
-    maximum=300, token_pairs=2, randoms=2, draws=1000, items=["euclidean", "cosine"], seed=0,
+    maximum=300, tier_maximum=300, token_pairs=2, randoms=2, draws=1000, items=["euclidean", "cosine"], seed=0,
 )  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def test_an_unreadable_utterance_costs_its_pairs_only(corpus, tmp_path):
     names = {name.split(":")[0] for items in found.items for name in (*items.a, *items.b)}
     assert broken[4].id not in names and len(names) == len(broken) - 1
     kept, before = (sum(len(items.value) for items in each.items) for each in (found, whole))
-    assert 0.7 * before < kept < before
+    assert 0.5 * before < kept < before
 
 
 @pytest.mark.parametrize("change,message", [

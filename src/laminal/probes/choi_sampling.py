@@ -11,7 +11,7 @@ from laminal.corpora.base import Corpus
 from laminal.features import tokens
 from laminal.lexicon import pairs as lexicon_pairs
 from laminal.lexicon import wordnet
-from laminal.probes.pair_sampling import Chosen, Pool, Sample, choose, ordered, packed, same_speaker
+from laminal.probes.pair_sampling import Chosen, Pool, Sample, ordered, packed, same_speaker, select, voice
 
 SEEDS = (0, 1, 2, 3, 4)
 TOKENS = 10_000
@@ -33,8 +33,9 @@ def choi_pairs(corpus: Corpus, seed: int, maximum: int) -> Sample:
     sets = {}
     for index, (setting, pairs) in enumerate(listed.items()):
         said = [(a, b) for a, b in pairs if len(pool.voices[a] | pool.voices[b]) > 1]
-        sets[setting] = choose(pool, index, said, maximum, token_pairs=1)
-    sets["same_speaker"] = same_speaker(pool, range(len(pool.tokens)), maximum)
+        sets[setting] = select(pool, index, said, maximum, maximum)
+    voice(pool, sets, token_pairs=1)
+    sets["same_speaker"] = same_speaker(pool, range(len(pool.tokens)), maximum, maximum)
     sets["random"] = _random(pool, maximum)
     return packed(pool, sets, {setting: "random" for setting in sets if setting != "random"}, {})
 

@@ -1,6 +1,6 @@
 """Which pairs of spoken words are compared: settings, tiers of the generalisation split, and random pairs matched to each setting."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,14 @@ from laminal.corpora.split import Split
 from laminal.features import SHORTEST, Token, tokens
 from laminal.lexicon import pairs as lexicon_pairs
 from laminal.lexicon import pronounce
+from laminal.probes.token_choice import TokenChoice
 
-LEXICAL = ("same_word", "near_homophone", "synonym", "synonym_core")
+LEXICAL = ("synonym_core", "synonym", "near_homophone", "same_word")  # in the order in which words come into use
+FRUGAL = ("near_homophone", "same_word")  # take words in use first; synonyms cannot, or the loose ones would be the core ones
 SETTINGS = (*LEXICAL, "same_speaker")
 TIERS = ("trained", "new_pair", "new_word", "cross")
 BIN_RATIO = 1.25  # durations in one bin differ by at most a quarter
-VOICES = 6  # tokens a word type lends to its pairs, where it has more: bounds what must be encoded
-DIVERSE = 8  # word types that a bin must offer before random partners are drawn from the words already in use
+DIVERSE = 6  # word types that a bin must offer before random partners are drawn from the words already in use
 ATTEMPTS = 24  # partners tried in a bin before its neighbours are
 NEARBY = sorted(((p, d) for p in range(-3, 4) for d in range(-3, 4)), key=lambda step: (2 * abs(step[0]) + abs(step[1]), step))
 
@@ -68,10 +69,9 @@ class Pool:
         self.type_of = np.array([self.number[token.word] for token in self.tokens], dtype=np.int64)
         self.speaker_of = np.array([speakers[token.speaker] for token in self.tokens], dtype=np.int64)
         self.bin_of = [self._bin(token) for token in self.tokens]
-        order = np.random.default_rng([seed, 0]).permutation(len(self.tokens))
-        ends = np.cumsum(np.bincount(self.type_of, minlength=len(self.words)))
-        self.by_type = np.split(order[np.argsort(self.type_of[order], kind="stable")], ends[:-1])  # tokens of each type, shuffled
-        self.voices = [frozenset(self.speaker_of[rows].tolist()) for rows in self.by_type] if self.words else []
+        self.voices: list[set[int]] = [set() for _ in self.words]  # speakers of each type
+        for kind, speaker in zip(self.type_of.tolist(), self.speaker_of.tolist(), strict=True):
+            self.voices[kind].add(speaker)
 
     def _bin(self, token: Token) -> Bin:
         length = np.floor(np.log(max(token.end - token.start, SHORTEST) / SHORTEST + 1e-9) / np.log(BIN_RATIO))
@@ -89,23 +89,29 @@ class Pool:
         return bins
 
 
-def sample_pairs(corpus: Corpus, split: Split | None, seed: int, maximum: int, token_pairs: int, randoms: int) -> Sample:
-    """Draw the pairs of every setting: at most `maximum` type pairs in each split, `token_pairs` token pairs of each type pair.
+def sample_pairs(
+    corpus: Corpus, split: Split | None, seed: int, maximum: int, tier_maximum: int, token_pairs: int, randoms: int
+) -> Sample:
+    """Draw the pairs of every setting: at most `maximum` type pairs, of each tier `tier_maximum`; `token_pairs` token pairs of each.
 
     In each setting the type pairs are put in one random order; "all" and each tier take their first ones, so that they share tokens.
     Every type pair brings `randoms` random pairs, with which it shares its splits. With a split, speakers heard in training say nothing.
     """
     heard = frozenset[str]() if split is None else split.train_speakers
     pool = Pool(tokens(corpus.subset(frozenset(corpus.speakers) - heard)), split, seed)
-    found = {setting: choose(pool, index, _type_pairs(pool, setting), maximum, token_pairs) for index, setting in enumerate(LEXICAL)}
-    used = _rows(found) or list(range(len(pool.tokens)))
-    found["same_speaker"] = same_speaker(pool, used, maximum)
+    selected: dict[str, list[Chosen]] = {}
+    for index, setting in enumerate(LEXICAL):
+        known = {kind for chosen in selected.values() for each in chosen for kind in each.types} if setting in FRUGAL else set[int]()
+        selected[setting] = select(pool, index, _type_pairs(pool, setting), maximum, tier_maximum, known)
+    voice(pool, selected, token_pairs)
+    used = _rows(selected) or list(range(len(pool.tokens)))
+    selected["same_speaker"] = same_speaker(pool, used, maximum, tier_maximum)
     bins = pool.binned(used), pool.binned(range(len(pool.tokens)))
     sets: dict[str, list[Chosen]] = {}
     widened: dict[str, int] = {}
     for index, setting in enumerate(SETTINGS):
-        sets[setting] = found[setting]
-        matched, widened[setting] = _matched(pool, found[setting], bins, randoms, np.random.default_rng([seed, 2, index]))
+        sets[setting] = selected[setting]
+        matched, widened[setting] = _matched(pool, selected[setting], bins, randoms, np.random.default_rng([seed, 2, index]))
         sets[f"random_for_{setting}"] = matched
     return packed(pool, sets, {setting: f"random_for_{setting}" for setting in SETTINGS}, widened)
 
@@ -123,42 +129,55 @@ def _type_pairs(pool: Pool, setting: str) -> list[tuple[int, int]]:
     return [(a, b) for a, b in numbered if len(pool.voices[a] | pool.voices[b]) > 1]
 
 
-def choose(pool: Pool, index: int, type_pairs: Sequence[tuple[int, int]], maximum: int, token_pairs: int) -> list[Chosen]:
-    """Sub-sample type pairs within the quota of each split and draw token pairs of each; `index` numbers the random stream."""
-    order = np.random.default_rng([pool.seed, 1, index, 0]).permutation(len(type_pairs))
-    kept = _within_quota(pool, [type_pairs[number] for number in order], maximum)
-    rng = np.random.default_rng([pool.seed, 1, index, 1])
-    return [Chosen(types, splits, _token_pairs(pool, *types, token_pairs, rng)) for types, splits in kept]
+def select(
+    pool: Pool, index: int, type_pairs: Sequence[tuple[int, int]], maximum: int, tier_maximum: int, known: Collection[int] = ()
+) -> list[Chosen]:
+    """Sub-sample type pairs in random order (stream `index`), pairs of `known` words first, those with one known word next."""
+    shuffled = [type_pairs[number] for number in np.random.default_rng([pool.seed, 1, index]).permutation(len(type_pairs))]
+    shuffled.sort(key=lambda types: sum(kind not in known for kind in types))
+    return _within_quota(pool, shuffled, maximum, tier_maximum)
 
 
-def _within_quota(pool: Pool, type_pairs: Iterable[tuple[int, int]], maximum: int) -> list[tuple[tuple[int, int], tuple[str, ...]]]:
-    """Take the first `maximum` type pairs of each tier and of all, with the splits that each counts in."""
-    room = dict.fromkeys(pool.splits, maximum)
+def _within_quota(pool: Pool, type_pairs: Iterable[tuple[int, int]], maximum: int, tier_maximum: int) -> list[Chosen]:
+    """Take the first type pairs of all and of each tier, with the splits that each counts in; token pairs are drawn later."""
+    room = {name: maximum if name == "all" else tier_maximum for name in pool.splits}
     kept = []
     for types in type_pairs:
         splits = tuple(name for name in dict.fromkeys(("all", pool.tier(*types))) if room[name] > 0)
         for name in splits:
             room[name] -= 1
         if splits:
-            kept.append((types, splits))
+            kept.append(Chosen(types, splits, []))
         if not any(room.values()):
             break
     return kept
 
 
-def _token_pairs(pool: Pool, a: int, b: int, count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Draw token pairs of two types by different speakers, among the first few tokens of each type if these have any."""
-    for voices in (VOICES, None):
-        left, right = pool.by_type[a][:voices], pool.by_type[b][:voices]
-        apart = pool.speaker_of[left][:, None] != pool.speaker_of[right][None]
-        rows, columns = np.nonzero(np.triu(apart) if a == b else apart)
-        if len(rows):
-            break
+def voice(pool: Pool, sets: dict[str, list[Chosen]], token_pairs: int) -> None:
+    """Draw up to `token_pairs` token pairs by different speakers for every chosen type pair."""
+    needs: dict[int, int] = {}
+    for types in (each.types for chosen in sets.values() for each in chosen):
+        for kind in types:
+            needs[kind] = max(needs.get(kind, 1), token_pairs, 2 if types[0] == types[1] else 1)
+    utterances = {name: number for number, name in enumerate(dict.fromkeys(token.utterance_id for token in pool.tokens))}
+    utterance_of = np.array([utterances[token.utterance_id] for token in pool.tokens], dtype=np.int64)
+    order = np.random.default_rng([pool.seed, 0]).permutation(len(pool.tokens))
+    every = {each.types for chosen in sets.values() for each in chosen}
+    rows = TokenChoice(pool.type_of, pool.speaker_of, utterance_of, order).choose(needs, every)
+    for index, chosen in enumerate(sets.values()):
+        rng = np.random.default_rng([pool.seed, 1, index, 1])
+        for each in chosen:
+            each.pairs = _token_pairs(pool, rows[each.types[0]], rows[each.types[1]], token_pairs, rng)
+
+
+def _token_pairs(pool: Pool, of_a: Sequence[int], of_b: Sequence[int], count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    apart = pool.speaker_of[of_a][:, None] != pool.speaker_of[of_b][None]
+    rows, columns = np.nonzero(np.triu(apart) if of_a is of_b else apart)
     taken = rng.permutation(len(rows))[:count]
-    return [(int(left[row]), int(right[column])) for row, column in zip(rows[taken], columns[taken], strict=True)]
+    return [(of_a[row], of_b[column]) for row, column in zip(rows[taken], columns[taken], strict=True)]
 
 
-def same_speaker(pool: Pool, used: Sequence[int], maximum: int) -> list[Chosen]:
+def same_speaker(pool: Pool, used: Sequence[int], maximum: int, tier_maximum: int) -> list[Chosen]:
     """Different words by one speaker, from the words in use; a type pair counts once."""
     rng = np.random.default_rng([pool.seed, 1, len(LEXICAL)])
     rows = np.array(used, dtype=np.int64)
@@ -172,7 +191,10 @@ def same_speaker(pool: Pool, used: Sequence[int], maximum: int) -> list[Chosen]:
         types, pair = ordered(pool, one, other)
         if types[0] != types[1]:
             pairs.setdefault(types, pair)
-    return [Chosen(types, splits, [pairs[types]]) for types, splits in _within_quota(pool, pairs, maximum)]
+    kept = _within_quota(pool, pairs, maximum, tier_maximum)
+    for each in kept:
+        each.pairs = [pairs[each.types]]
+    return kept
 
 
 def ordered(pool: Pool, one: int, other: int) -> tuple[tuple[int, int], tuple[int, int]]:

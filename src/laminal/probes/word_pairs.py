@@ -48,6 +48,7 @@ class WordPairs:
         distances: Sequence[str],
         modes: Sequence[str],
         maximum: int,
+        tier_maximum: int,
         token_pairs: int,
         randoms: int,
         draws: int,
@@ -55,7 +56,7 @@ class WordPairs:
         seed: int,
         cache: str | bool | None = None,
     ):
-        """Keep at most `maximum` type pairs a setting and split, `token_pairs` token pairs and `randoms` random pairs for each.
+        """Keep at most `maximum` type pairs a setting (`tier_maximum` in each tier), with `token_pairs` and `randoms` random pairs each.
 
         `draws` of the bootstrap; `items` names the distances whose single pairs are written; `cache` is a folder or "off". Raises
         RequestError for an unknown name, fewer than 1,000 draws and room for fewer than 300 type pairs.
@@ -70,7 +71,7 @@ class WordPairs:
         self.distances: tuple[Distance, ...] = _known(distances, DISTANCES, "distances")
         self.modes: tuple[Mode, ...] = _known(modes, get_args(Mode), "modes")
         self.items: tuple[Distance, ...] = _known(items, self.distances, "items")
-        self.sizes = {"maximum": maximum, "token_pairs": token_pairs, "randoms": randoms}
+        self.sizes = {"maximum": maximum, "tier_maximum": tier_maximum, "token_pairs": token_pairs, "randoms": randoms}
         self.cache = open_cache(None if isinstance(cache, bool) else cache)
         self._samples: dict[int, Sample] = {}
 
