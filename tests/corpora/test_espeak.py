@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from laminal.corpora import espeak
+from laminal.corpora import espeak, espeak_phones
 from laminal.errors import DataError, RequestError
 from laminal.lexicon import pronounce, wordnet
 
@@ -34,16 +34,17 @@ def test_every_phoneme_of_every_accent_is_an_arpabet_phone():
     unknown = set()
     for accent in espeak.ACCENTS:
         for text in [" ".join(words[i : i + 12]) for i in range(0, 360, 12)] + examples:
-            names = {e.name for e in espeak.engine().raw(text, voice(accent, rate=350))[1] if e.kind == espeak._PHONEME} - espeak.PAUSES
-            unknown |= {(accent, name) for name in names if name not in espeak.ARPABET}
+            events = espeak.engine().raw(text, voice(accent, rate=350))[1]
+            names = {e.name for e in events if e.kind == espeak_phones.PHONEME} - espeak_phones.PAUSES
+            unknown |= {(accent, name) for name in names if name not in espeak_phones.ARPABET}
     assert not unknown
-    known = {phone for phones in (*espeak.ARPABET.values(), *espeak.NON_RHOTIC.values()) for phone in phones}
+    known = {phone for phones in (*espeak_phones.ARPABET.values(), *espeak_phones.NON_RHOTIC.values()) for phone in phones}
     assert known == set(pronounce.PHONES)
 
 
 def test_an_unknown_phoneme_names_itself_and_the_accent():
     with pytest.raises(DataError, match=r"'qq' of en-us.*ARPABET"):
-        espeak.arpabet("qq", "en-us")
+        espeak_phones.arpabet("qq", "en-us")
 
 
 def test_accents_differ_where_r_is_said():

@@ -4,46 +4,23 @@ The library is GPL-3 and comes with the extra `laminal[spoken]`; nothing of it i
 """
 
 import ctypes
-import re
 import threading
 from _ctypes import dlclose
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from rapidfuzz.distance import Levenshtein
 
+from laminal.corpora.espeak_phones import PHONEME, WORD, Event, Pronunciations, Segment, segments
 from laminal.errors import DataError, RequestError
 
 ACCENTS = ("en", "en-029", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp", "en-us", "en-us-nyc")
-RHOTIC = frozenset({"en-us", "en-gb-scotland"})
 DATA = ("en_dict", "phondata", "phontab", "phonindex", "intonations")  # of espeak-ng-data: what English is said by
-PAUSES = frozenset({"_", "_:", "_::", "_!", "_|", "|", "||", ""})
-GLIDE = ";"  # a palatal glide with no time of its own to speak of: part of the phone before it
-STOPS = frozenset(["p", "b", "t", "d", "k", "g", "t2", "t[", "tS", "dZ", "?"])
-# espeak's phonemes (all that these accents say) as ARPAbet without stress; the lexical category, whatever an accent makes of it
-ARPABET = {
-    name: tuple(phones.split())
-    for name, phones in (entry.split("=") for entry in (
-        "p=P", "b=B", "t=T", "d=D", "k=K", "g=G", "m=M", "n=N", "N=NG", "f=F", "v=V", "T=TH", "D=DH", "s=S", "z=Z", "S=SH", "Z=ZH",
-        "h=HH", "tS=CH", "dZ=JH", "j=Y", "w=W", "l=L", "l#=L", "r=R", "r-=R", "t#=T", "t2=T", "t[=TH", "?=T", "x=K", "w#=W", "n-=AH N",
-        "a=AE", "aa=AE", "a#=AH", "A:=AA", "A@=AA R", "o=OW", "A~=AA", "0=AA", "O=AO", "O~=AO", "O:=AO", "O2=AO", "O@=AO R", "o@=AO R",
-        "oU=OW", "OI=OY", "V=AH", "VR=ER", "E=EH", "e@=EH R", "eI=EY", "I=IH", "I2=IH", "I#=IH", "IR=ER", "i=IY", "i:=IY", "i@=IY AH",
-        "i@3=IH R", "U=UH", "U@=UH R", "u:=UW", "aU=AW", "aI=AY", "aI2=AY", "aI@=AY AH", "aI3=AY ER", "3=ER", "3:=ER",
-        "@=AH", "@2=AH", "@5=UH", "@-=AH", "@L=AH L", ";=Y",
-    ))
-}  # fmt: skip
-# where r after a vowel is not said, its colour is a schwa or nothing
-NON_RHOTIC = {
-    "A@": ("AA",), "O@": ("AO",), "o@": ("AO",), "e@": ("EH",), "i@3": ("IH", "AH"), "U@": ("UH", "AH"), "3": ("AH",),
-    "aI3": ("AY", "AH"),
-}  # fmt: skip
-_WORD, _PHONEME, _END = 1, 7, 0
+_END = 0  # of a list of events
 _SYNCHRONOUS, _PHONEME_EVENTS = 2, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER; volume is left alone: levels are set on the samples
 
@@ -70,15 +47,6 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A word or phone between two samples."""
-
-    label: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Speech:
     """What espeak said: int16 samples, their rate in Hz, words and phones; pauses are left out of both."""
 
@@ -86,14 +54,6 @@ class Speech:
     sample_rate: int
     words: tuple[Segment, ...]
     phones: tuple[Segment, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    kind: int
-    position: int  # of its word in the text, from 1
-    sample: int
-    name: str  # of the phoneme, without stress marks
 
 
 class _Identifier(ctypes.Union):
@@ -127,7 +87,7 @@ class Engine:
         self._libc = ctypes.CDLL(None)
         self._lock = threading.Lock()
         self._samples: list[bytes] = []
-        self._events: list[_Event] = []
+        self._events: list[Event] = []
         self._callback = _CALLBACK(self._receive)  # kept: ctypes does not
         with self._loaded() as (library, rate):
             self.sample_rate = rate
@@ -157,13 +117,13 @@ class Engine:
         index = 0
         while events[index].kind != _END:
             event = events[index]
-            if event.kind in (_WORD, _PHONEME):
-                name = event.id.string.decode().lstrip("',%=") if event.kind == _PHONEME else ""
-                self._events.append(_Event(event.kind, event.position, event.sample, name))
+            if event.kind in (WORD, PHONEME):
+                name = event.id.string.decode().lstrip("',%=") if event.kind == PHONEME else ""
+                self._events.append(Event(event.kind, event.position, event.sample, name))
             index += 1
         return 0
 
-    def raw(self, text: str, voice: Voice) -> tuple[np.ndarray, list[_Event]]:
+    def raw(self, text: str, voice: Voice) -> tuple[np.ndarray, list[Event]]:
         """Give samples and events of `text` (ASCII), the same on every call, whatever was said before."""
         with self._lock, self._loaded() as (library, _):
             if voice.accent not in ACCENTS or library.espeak_SetVoiceByName(voice.file.encode()) != 0:
@@ -178,13 +138,13 @@ class Engine:
                 raise DataError(f"{text!r}: espeak-ng could not say it with {voice.name}; leave the sentence out")
             return np.frombuffer(b"".join(self._samples), dtype="<i2"), self._events
 
-    def say(self, text: str, voice: Voice, pronunciations: Callable[[str], tuple[tuple[str, ...], ...]]) -> Speech:
+    def say(self, text: str, voice: Voice, pronunciations: Pronunciations) -> Speech:
         """Say `text` (lower case); `pronunciations` cuts words that espeak runs into one ("in the") apart.
 
         Raises DataError where a word got no phone or a phoneme is unknown.
         """
         samples, events = self.raw(text, voice)
-        words, phones = _words(text, _phones(samples, events, voice.accent), pronunciations)
+        words, phones = segments(text, samples, events, voice.accent, pronunciations)
         return Speech(samples, self.sample_rate, words, phones)
 
 
@@ -208,98 +168,3 @@ def _lean(data: Path) -> TemporaryDirectory:
 def engine() -> Engine:
     """Start espeak-ng; raises RequestError where the extra is missing."""
     return Engine()
-
-
-def arpabet(phoneme: str, accent: str) -> tuple[str, ...]:
-    """One or two ARPAbet phones of espeak's `phoneme` in `accent`; raises DataError where it is unknown."""
-    if accent not in RHOTIC and phoneme in NON_RHOTIC:
-        return NON_RHOTIC[phoneme]
-    if phoneme not in ARPABET:
-        raise DataError(f"phoneme {phoneme!r} of {accent}: not in the table of ARPAbet phones; add it to ARPABET in espeak.py")
-    return ARPABET[phoneme]
-
-
-def _silence(samples: np.ndarray, end: int, start: int) -> int:
-    """First sample of the run of (near) zeros that ends at `end`, not before `start`."""
-    loud = np.flatnonzero(np.abs(samples[start:end].astype(np.int32)) > 2)
-    return start + int(loud[-1]) + 1 if len(loud) else start
-
-
-def _phones(samples: np.ndarray, events: list[_Event], accent: str) -> list[tuple[int, Segment]]:
-    """Phones with the text position of their word.
-
-    espeak tells of a stop at its burst. Its closure belongs to it: from the event of the word where the stop begins one (or
-    another phone, after its short pause), else from the beginning of the silence in front of the burst.
-    A phoneme that is two phones in ARPAbet (@L = AH L) is cut in its middle.
-    """
-    starts: list[tuple[int, int, str]] = []  # position, sample, phoneme
-    opened = -1  # sample of the word event that waits for its first phoneme
-    position = 1  # of the last word event: a phoneme's own may be left from the sentence before, where an accent drops the word's h
-    for event in events:
-        if event.kind == _WORD:
-            opened, position = event.sample, event.position
-            continue
-        begin = event.sample
-        if event.name not in PAUSES:
-            if opened >= 0:
-                begin = min(begin, opened)
-            elif event.name in STOPS and starts and starts[-1][2] not in PAUSES:
-                begin = _silence(samples, event.sample, (starts[-1][1] + event.sample) // 2)
-            opened = -1
-        starts.append((position, begin, event.name))
-    ends = [sample for _, sample, _ in starts[1:]] + [len(samples)]
-    return _labelled([(p, name, begin, end) for (p, begin, name), end in zip(starts, ends, strict=True) if name not in PAUSES], accent)
-
-
-def _labelled(phonemes: list[tuple[int, str, int, int]], accent: str) -> list[tuple[int, Segment]]:
-    phones: list[tuple[int, Segment]] = []
-    for index, (position, name, begin, end) in enumerate(phonemes):
-        labels = arpabet(name, accent)
-        before = phones[-1] if phones and phones[-1][0] == position else None
-        if before and (name == GLIDE or (name in ("r", "r-") and before[1].label == "ER" and accent in RHOTIC)):
-            phones[-1] = (position, Segment(before[1].label, before[1].start, end))
-            continue
-        follows = phonemes[index + 1][1] if index + 1 < len(phonemes) else ""
-        if len(labels) == 2 and labels[1] == "R" and follows in ("r", "r-"):
-            labels = labels[:1]  # its r is said by the next phoneme
-        cuts = np.linspace(begin, end, len(labels) + 1).round().astype(int).tolist()
-        phones += [(position, Segment(label, a, b)) for label, a, b in zip(labels, cuts, cuts[1:], strict=False) if b > a]
-    return phones
-
-
-def _words(
-    text: str, phones: list[tuple[int, Segment]], pronunciations: Callable[[str], tuple[tuple[str, ...], ...]]
-) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
-    """Words from their phones; a run of words that espeak took as one is cut where both halves fit the dictionary best."""
-    tokens = [(match.start() + 1, match.group()) for match in re.finditer(r"[a-z']+", text)]
-    groups: list[tuple[list[str], list[Segment]]] = []
-    for index, (position, word) in enumerate(tokens):
-        following = tokens[index + 1][0] if index + 1 < len(tokens) else len(text) + 2
-        own = [phone for at, phone in phones if position <= at < following]
-        if own or not groups:
-            groups.append(([word], own))
-        else:
-            groups[-1][0].append(word)
-    words: list[Segment] = []
-    for names, own in groups:
-        if len(own) < len(names):
-            raise DataError(f"{text!r}: espeak-ng gave {len(own)} phones for {' '.join(names)!r}; leave the sentence out")
-        for name, part in zip(names, _cut(names, own, pronunciations), strict=True):
-            words.append(Segment(name, part[0].start, part[-1].end))
-    return tuple(words), tuple(phone for _, phone in phones)
-
-
-def _cut(names: list[str], phones: list[Segment], pronunciations: Callable[[str], tuple[tuple[str, ...], ...]]) -> list[list[Segment]]:
-    if len(names) == 1:
-        return [phones]
-    best: tuple[int, list[list[Segment]]] | None = None
-    for inner in combinations(range(1, len(phones)), len(names) - 1):
-        parts = [phones[a:b] for a, b in zip((0, *inner), (*inner, len(phones)), strict=True)]
-        cost = sum(
-            min((Levenshtein.distance([p.label for p in part], known) for known in pronunciations(name)), default=len(part))
-            for name, part in zip(names, parts, strict=True)
-        )
-        if best is None or cost < best[0]:
-            best = (cost, parts)
-    assert best is not None
-    return best[1]

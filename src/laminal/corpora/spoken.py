@@ -11,6 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -62,7 +63,7 @@ def _key(arguments: Mapping[str, int | float]) -> str:
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
     digest.update(engine.version.encode())
     here = Path(__file__).parent
-    parts = [here / name for name in ("espeak.py", "spoken.py", "spoken_plan.py", "spoken_text.py", "spoken_voices.py")]
+    parts = sorted(here.glob("espeak*.py")) + sorted(here.glob("spoken*.py"))
     parts += sorted(lexicon.DATA.parent.glob("*.py")) + sorted(lexicon.DATA.glob("*.gz"))
     parts += [engine.data / name for name in espeak.DATA]
     for part in parts:
@@ -104,21 +105,30 @@ def _build(folder: Path, speakers: int, utterances: int, seed: int, examples: fl
     rows, failed, digest = [], [], hashlib.sha256()
     for voice in voices:
         (folder / "audio" / voice.name).mkdir(parents=True)
-    shown = track(enumerate(lines), "spoken corpus", total=len(lines), console=Console(stderr=True), transient=True)
-    for number, line in shown:
-        who = voices[line.speaker]
-        name = f"{who.name}-{number:06d}"
+
+    def make(number: int) -> tuple[spoken_voices.Recording, bytes] | DataError:
         try:
-            made = spoken_voices.record(espeak.engine().say(line.text, who.voice, pronounce.pronunciations), who, (seed, 5, number))
+            return _make_one(lines[number].text, voices[lines[number].speaker], (seed, 5, number))
         except DataError as error:
-            failed.append([name, str(error)])
-            continue
-        path = f"audio/{who.name}/{name}.flac"
-        coded = io.BytesIO()  # soundfile waits for the disk after each file that it writes itself
-        soundfile.write(coded, made.samples, spoken_voices.SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        (folder / path).write_bytes(coded.getbuffer())
-        digest.update(coded.getbuffer())
-        rows.append((name, path, who.name, line.text, line.source, len(made.samples) / spoken_voices.SAMPLE_RATE, *_columns(made)))
+            return error
+
+    pool = ThreadPoolExecutor(max_workers=2)  # one speaks while the other filters and writes: both leave Python's lock
+    try:
+        made = track(pool.map(make, range(len(lines))), "spoken corpus", len(lines), console=Console(stderr=True), transient=True)
+        for number, (line, one) in enumerate(zip(lines, made, strict=True)):
+            speaker = voices[line.speaker].name
+            name = f"{speaker}-{number:06d}"
+            if isinstance(one, DataError):
+                failed.append([name, str(one)])
+                continue
+            recording, coded = one
+            path = f"audio/{speaker}/{name}.flac"
+            (folder / path).write_bytes(coded)
+            digest.update(coded)
+            seconds = len(recording.samples) / spoken_voices.SAMPLE_RATE
+            rows.append((name, path, speaker, line.text, line.source, seconds, *_columns(recording)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # a full disk or Ctrl-C ends it at once
     if len(failed) > BAD * len(lines):
         raise RequestError(f"{len(failed)} of {len(lines)} sentences could not be said, at most {BAD:.0%} may; the first: {failed[0][1]}")
     names = ["id", "path", "speaker", "text", "source", "seconds", *(f"{tier}_{part}" for tier in ("word", "phone") for part in _PARTS)]
@@ -126,6 +136,13 @@ def _build(folder: Path, speakers: int, utterances: int, seed: int, examples: fl
     arguments = {"speakers": speakers, "utterances": utterances, "seed": seed, "examples": examples}
     made_of = {"audio_sha256": digest.hexdigest(), "skipped": failed, "arguments": arguments}
     write_json(folder / "manifest.json", _facts(rows, vocabulary, voices) | made_of)
+
+
+def _make_one(text: str, who: spoken_voices.Speaker, draw: tuple[int, ...]) -> tuple[spoken_voices.Recording, bytes]:
+    recording = spoken_voices.record(espeak.engine().say(text, who.voice, pronounce.pronunciations), who, draw)
+    coded = io.BytesIO()  # soundfile waits for the disk after each file that it writes itself
+    soundfile.write(coded, recording.samples, spoken_voices.SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return recording, coded.getvalue()
 
 
 _PARTS = ("label", "start", "end")

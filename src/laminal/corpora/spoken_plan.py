@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laminal.corpora import spoken_text
+from laminal.corpora import spoken_templates, spoken_text
 from laminal.corpora.spoken_text import Vocabulary
 
 WORDS_PER_UTTERANCE = 0.4  # size of the vocabulary: each word is then said by 6 speakers or more
@@ -37,8 +37,8 @@ class Plan:
         self._class: dict[str, np.ndarray] = {}
         for name in sorted({name for names in vocabulary.classes.values() for name in names}):
             self._class[name] = np.array([self._number[w] for w in vocabulary.words if name in vocabulary.classes[w]])
-        templates = [t for t in spoken_text.TEMPLATES if all(name in self._class for name in spoken_text.slots(t))]
-        self._templates = {name: [t for t in templates if name in spoken_text.slots(t)] for name in self._class}
+        templates = [t for t in spoken_templates.TEMPLATES if all(name in self._class for name in spoken_templates.slots(t))]
+        self._templates = {name: [t for t in templates if name in spoken_templates.slots(t)] for name in self._class}
 
     def line(self, speaker: int, example: bool) -> Line:
         """Give `speaker` a sentence around the word it needs most: an example (where `example` and there is one) or a template."""
@@ -88,7 +88,7 @@ class Plan:
             words = self._fillers(options[index], word, need)
             if words is None:
                 continue
-            text = spoken_text.fill(options[index], words)
+            text = spoken_templates.fill(options[index], words)
             worth = float(np.mean([need[self._number[w]] for w in words])) - 8.0 / len(words)
             if text not in self._texts[speaker] and (best is None or worth > best[0]):
                 best = (worth, text)
@@ -96,7 +96,7 @@ class Plan:
 
     def _fillers(self, template: str, word: str, need: np.ndarray) -> tuple[str, ...] | None:
         """`word` in one slot of its class and the neediest words of their classes in the others: no word twice, no synonyms together."""
-        names = spoken_text.slots(template)
+        names = spoken_templates.slots(template)
         own = [index for index, name in enumerate(names) if name in self._vocabulary.classes[word]]
         words = [""] * len(names)
         words[own[int(self._rng.integers(len(own)))]] = word
