@@ -33,7 +33,7 @@ BAD = 0.05  # share of sentences that may fail before the build does
 
 
 def spoken(speakers: int = 40, utterances: int = 7600, seed: int = 0, examples: float = 0.5, cache: str | Path | None = None) -> Corpus:
-    """Give the corpus, from the cache where it is there, else made now (about half a minute and 260 MB at the default size).
+    """Give the corpus, from the cache where it is there, else made now (about a minute and 280 MB at the default size).
 
     `examples` is the share of sentences from WordNet's examples, the rest are filled templates. The cache is the folder `cache`, else
     $LAMINAL_CACHE/spoken, else ~/.cache/laminal/spoken. Raises RequestError on impossible sizes and where espeak-ng is missing.
