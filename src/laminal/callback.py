@@ -19,7 +19,7 @@ log = logging.getLogger("laminal")
 
 
 class ProbeCallback(lightning.Callback):
-    """Run `probes` on the live tokenizer at the end of every `every_epochs`-th validation, or every `every_steps` generator steps.
+    """Run `probes` on the live tokenizer at the end of the first, every `every_epochs`-th and the last validation, or every `every_steps` generator steps.
 
     Scores and items go into `folder` (scores.parquet, items.parquet), to the sinks, and as `probe/...` into the metrics that
     ModelCheckpoint can monitor. A probe that raises is reported and leaves the training alone. With several processes rank 0
@@ -62,9 +62,11 @@ class ProbeCallback(lightning.Callback):
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Probe by epochs; not in Lightning's sanity check."""
-        if trainer.sanity_checking or not self.every_epochs or (trainer.current_epoch + 1) % self.every_epochs:
+        if trainer.sanity_checking or not self.every_epochs:
             return
-        if _task(pl_module).generator_step != self.probed_step:
+        epoch = trainer.current_epoch + 1
+        due = epoch % self.every_epochs == 0 or epoch in (1, trainer.max_epochs)  # the ends are what a report compares
+        if due and _task(pl_module).generator_step != self.probed_step:
             self.probe(trainer, _task(pl_module))
 
     def probe(self, trainer: lightning.Trainer, task: TokenizerTask) -> None:

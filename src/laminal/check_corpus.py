@@ -20,11 +20,12 @@ def describe(config: DictConfig) -> str:
     """Describe the corpus of `config` for whoever wants to know what its numbers can say."""
     corpus = experiment.corpus(config)
     lines = [*_facts(corpus), ""]
-    whole = sample_pairs(corpus, None, 0, maximum=MAXIMUM, token_pairs=1, randoms=1)
+    sizes = {"maximum": MAXIMUM, "tier_maximum": MAXIMUM, "token_pairs": 1, "randoms": 1}
+    whole = sample_pairs(corpus, None, 0, **sizes)
     lines += ["all speakers, no training on it (the `all` of a published codec):", *_table(whole), ""]
     if len(corpus.speakers) >= 5:
         split = make_split(corpus, 0)
-        lines += [_split_line(split), *_table(sample_pairs(corpus, split, 0, maximum=MAXIMUM, token_pairs=1, randoms=1))]
+        lines += [_split_line(split), *_table(sample_pairs(corpus, split, 0, **sizes))]
     else:
         lines += [f"{len(corpus.speakers)} speakers: too few to hold some out, so it can test a tokenizer but not train one"]
     lines += ["", f"half-width: expected, of (mean - random) / random; above {PUBLISHED:.1%} a null decides nothing"]

@@ -150,7 +150,8 @@ class Units:
     def _words(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
         """Whether one word by two speakers is spelt more alike than two words matched in length; spellings per word."""
         corpus = Corpus(self.corpus.name, [each.utterance for each in encoded])
-        sample = sample_pairs(corpus, None, self.seed, maximum=self.maximum, token_pairs=2, randoms=2)
+        sizes = {"maximum": self.maximum, "tier_maximum": self.maximum, "token_pairs": 2, "randoms": 2}
+        sample = sample_pairs(corpus, None, self.seed, **sizes)
         codes = {each.utterance.id: each.codes for each in encoded}
         spelt = [spelling(codes[token.utterance_id], token, codec.frame_rate) for token in sample.tokens]
         if not spelt:
