@@ -167,8 +167,6 @@ def test_little_must_be_encoded(tmp_path):
     corpus = noise_corpus(tmp_path, speakers=8, utterances=12)
     sample = sample_pairs(corpus, None, 0, **(SIZES | {"token_pairs": 1}))
     assert len(sample.tokens) < 0.2 * len(tokens(corpus))
-    whole = sample_pairs(corpus, None, 0, **SIZES)
-    assert len(sample.tokens) < len(whole.tokens)
 
 
 def test_words_in_use_come_first_where_the_relation_allows_it(corpus):

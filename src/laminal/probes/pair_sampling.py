@@ -158,7 +158,7 @@ def voice(pool: Pool, sets: dict[str, list[Chosen]], token_pairs: int) -> None:
     needs: dict[int, int] = {}
     for types in (each.types for chosen in sets.values() for each in chosen):
         for kind in types:
-            needs[kind] = max(needs.get(kind, 1), token_pairs, 2 if types[0] == types[1] else 1)
+            needs[kind] = max(needs.get(kind, 1), token_pairs + (types[0] == types[1]))
     utterances = {name: number for number, name in enumerate(dict.fromkeys(token.utterance_id for token in pool.tokens))}
     utterance_of = np.array([utterances[token.utterance_id] for token in pool.tokens], dtype=np.int64)
     order = np.random.default_rng([pool.seed, 0]).permutation(len(pool.tokens))

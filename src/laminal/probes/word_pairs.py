@@ -48,7 +48,7 @@ class WordPairs:
         distances: Sequence[str],
         modes: Sequence[str],
         maximum: int,
-        tier_maximum: int,
+        tier_maximum: int | None,
         token_pairs: int,
         randoms: int,
         draws: int,
@@ -71,6 +71,7 @@ class WordPairs:
         self.distances: tuple[Distance, ...] = _known(distances, DISTANCES, "distances")
         self.modes: tuple[Mode, ...] = _known(modes, get_args(Mode), "modes")
         self.items: tuple[Distance, ...] = _known(items, self.distances, "items")
+        tier_maximum = maximum if tier_maximum is None else tier_maximum
         self.sizes = {"maximum": maximum, "tier_maximum": tier_maximum, "token_pairs": token_pairs, "randoms": randoms}
         self.cache = open_cache(None if isinstance(cache, bool) else cache)
         self._samples: dict[int, Sample] = {}
