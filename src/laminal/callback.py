@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import torch
 from laminal.codecs.encodec import EncodecCodec
 from laminal.metrics import Sink
 from laminal.probes.run import run_probes
-from laminal.results import Context, Results, forget_after, key, store
+from laminal.results import Context, Results, Undefined, forget_after, key, store
 from laminal.task import TokenizerTask
 
 log = logging.getLogger("laminal")
 
 
 class ProbeCallback(lightning.Callback):
-    """Run `probes` on the live tokenizer at the end of the first, every `every_epochs`-th and the last validation, or every `every_steps` generator steps.
+    """Run `probes` on the live tokenizer after the first, every `every_epochs`-th and the last epoch, or every `every_steps` steps.
 
     Scores and items go into `folder` (scores.parquet, items.parquet), to the sinks, and as `probe/...` into the metrics that
     ModelCheckpoint can monitor. A probe that raises is reported and leaves the training alone. With several processes rank 0
@@ -48,6 +48,7 @@ class ProbeCallback(lightning.Callback):
         self.after = after
         self.probed_step = -1
         self.seconds: list[dict[str, Any]] = []  # wall time by probe and step: into the manifest
+        self.undefined: list[dict[str, str]] = []  # scores of the last probing that could not be computed, with reasons
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Drop the scores of steps later than where this training starts from."""
@@ -88,6 +89,8 @@ class ProbeCallback(lightning.Callback):
         for name, reason in results.failures.items():
             log.warning("probe %s failed at step %d and was left out: %s", name, results.context.step, reason)
         self.seconds.append({"step": results.context.step, **results.seconds})
+        failed = [Undefined(probe=name, what="all", reason=reason) for name, reason in results.failures.items()]
+        self.undefined = [asdict(each) for each in (*results.undefined, *failed)]
         try:
             store(self.folder, results)
         except OSError as error:  # a full disk must not end the training: the checkpoint can be probed again later

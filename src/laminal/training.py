@@ -188,7 +188,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     if trainer.is_global_zero:
         export(task.tokenizer, folder / "tokenizer")
         wall = {"start_s": ready - begun, "fit_s": time.perf_counter() - ready, "probes": callback.seconds}
-        runfolder.update_manifest(folder, wall_time=wall, generator_steps=task.generator_step)
+        runfolder.update_manifest(folder, wall_time=wall, generator_steps=task.generator_step, undefined=callback.undefined)
     return task
 
 
