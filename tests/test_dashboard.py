@@ -442,7 +442,8 @@ def real(request, tmp_path_factory) -> Results:
     split = make_split(corpus, seed=0, speakers=0.5) if request.param == "matched" else None
     pairs = WordPairs(
         corpus, split, style=request.param, slices=["audio", "features"], distances=["euclidean", "cosine", "scaled"],
-        modes=["cumulative", "single", "residual"], maximum=300, token_pairs=1, randoms=1, draws=1000, items=[], seed=0,
+        modes=["cumulative", "single", "residual"], maximum=300, tier_maximum=300, token_pairs=1, randoms=1, draws=1000, items=[],
+        seed=0,
     )  # fmt: skip
     units = Units(corpus, split, utterances=8, nulls=1, cells=40, maximum=300, draws=1000, seed=0)
     return run_probes(FakeCodec(), {"word_pairs": pairs, "units": units}, Context(run="r", codec="c", revision="1", corpus=corpus.name))

@@ -21,6 +21,16 @@ def torchaudio() -> ModuleType:
         return importlib.import_module("torchaudio")
 
 
+def forget_lazy(package: str) -> None:
+    """Take a package's modules that import only when touched out of sys.modules: whoever walks it (inspect, hypothesis) touches them.
+
+    speechbrain has some that need packages nobody asked for (k2); they stay reachable as attributes.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith(package + ".") and type(module).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
+            del sys.modules[name]
+
+
 def _forget(package: str) -> None:
     """Drop what a failed import left behind, so that the next one starts clean."""
     for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:

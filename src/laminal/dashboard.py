@@ -93,6 +93,7 @@ class Wandb:
         self.folder, self.project, self.entity, self.identity, self.config = folder.resolve(), project, entity, identity, config
         self._guard, self._layout, self._drawing = Guard("W&B"), Guard("The W&B workspace"), Guard("The picture of the layer curves")
         self._run: Any = None
+        self._part: Path | None = None  # folder of what this process logs
         self._mode: Literal["online", "offline", "disabled"] = "offline"
         self._defined: set[str] = set()
         self._first_step: int | None = None
@@ -126,7 +127,7 @@ class Wandb:
         if self._guard.broken:
             Guard("W&B's clean-up")(_leave)
         if self._mode == "offline" or (self._mode == "online" and self._guard.broken):
-            print(f"to send this run to W&B: {sync_line(self.folder, self.identity)}")
+            print(f"to send this run to W&B: {sync_line(self.folder, self.identity, self._part)}")
         for name in self._environment:
             os.environ.pop(name, None)
         self._run = None
@@ -154,6 +155,8 @@ class Wandb:
             project=self.project, entity=self.entity, name=self.folder.name, id=self.identity, dir=str(self.folder), mode=mode,
             resume="allow" if online else None, config=dict(self.config), settings=settings,
         )  # fmt: skip
+        own = getattr(self._run, "dir", None)
+        self._part = home / Path(own).parent.name if isinstance(own, str) else None
         for axis in (STEP, EPOCH):
             self._run.define_metric(axis)
 
@@ -248,9 +251,12 @@ def fragments(home: Path, identity: str) -> list[Path]:
     return sorted(home.glob(f"*run-*-{identity}"))
 
 
-def sync_line(folder: Path, identity: str) -> str:
-    """Give the command that sends an offline run; the parts of a resumed one go into one W&B run, in the order of their starts."""
-    parts = [str(path) for path in fragments(folder / "wandb", identity)]
+def sync_line(folder: Path, identity: str, newest: Path | None) -> str:
+    """Give the command that sends an offline run; the parts of a resumed one go into one W&B run, in the order of their starts.
+
+    `newest` is the part of this process: W&B may write its folder later than it says its name.
+    """
+    parts = sorted({str(path) for path in (*fragments(folder / "wandb", identity), newest) if path is not None})
     return f"wandb sync {parts[0]}" if len(parts) == 1 else "WANDB_RESUME=allow wandb beta sync " + " ".join(parts)
 
 

@@ -68,6 +68,7 @@ def build(sizes: dict[str, Any]) -> Any:
     compat.torchaudio()
     from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
+    compat.forget_lazy("speechbrain")
     return ECAPA_TDNN(sizes["n_mels"], **{key: value for key, value in sizes.items() if key not in ("n_mels", "normalise")})
 
 
@@ -76,6 +77,7 @@ def front_end(n_mels: int) -> nn.Module:
     compat.torchaudio()
     from speechbrain.lobes.features import Fbank
 
+    compat.forget_lazy("speechbrain")
     return Fbank(n_mels=n_mels)
 
 
