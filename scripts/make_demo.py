@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from laminal.report import page
 from laminal.runfolder import read_config, write_config
 
-KEPT = ("manifest.json", "split.json", "scores.parquet", "metrics.csv", "report.html")
+KEPT = ("manifest.json", "split.json", "scores.parquet", "metrics.csv")
 LIMIT = 10e6  # bytes
 
 
@@ -20,6 +21,7 @@ def main(run: Path, demo: Path) -> None:
         shutil.copy(run / name, demo / name)
     write_config(demo, read_config(run))
     shutil.copytree(run / "tokenizer", demo / "tokenizer")
+    page.write(demo)  # anew: without the audio samples it is smaller
     held = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
     facts = {name: held["laminal"][name] for name in ("generator_step", "tokenizer")}
     slim = {"laminal": facts | {"weights": "tokenizer"}, "state_dict": {}, "epoch": held["epoch"]}
