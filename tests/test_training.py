@@ -59,7 +59,8 @@ def settings(corpus: Path, *overrides: str, name: str = "plain_rvq") -> DictConf
         "tokenizer.filters=4", "tokenizer.dim=16", "tokenizer.codebooks=2", "tokenizer.codebook_size=16",
         "tokenizer.quantizer.kmeans_frames=64",
         "data.seconds=0.5", "data.batch=2", "data.pairs=0", "data.validation_crops=2", "log.logger=csv", "log.every_steps=1",
-        "losses.adversarial.n_ffts=[128,64]", "losses.adversarial.filters=2", "losses.mel.longest=9", 
+        "losses.adversarial.n_ffts=[128,64]", "losses.adversarial.filters=2", "losses.mel.longest=9",
+        "losses.adversarial.start=2", "losses.feature_matching.start=2",
         "probes.units.utterances=6", "probes.units.draws=1000", "probes.reconstruction=null", "optimizer.warmup_steps=2",
     ]  # fmt: skip
     return experiment.resolved(config.load([name], [*small, *overrides]))

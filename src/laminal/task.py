@@ -116,7 +116,7 @@ class TokenizerTask(lightning.LightningModule):
             self.manual_backward(terms.total / self.accumulate)
         if last:
             shown["train/gradient_norm"] = self._step(optimizers[0])
-        if len(optimizers) > 1:
+        if len(optimizers) > 1 and self.objective.judged(self.generator_step):
             with self._unsynchronised(not last):
                 loss = self.objective.discriminator(out, batch, self.generator_step)
                 self.manual_backward(loss / self.accumulate)

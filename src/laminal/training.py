@@ -121,6 +121,10 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
     """Build the task that `config` describes."""
     recipe = {key: value for key, value in plain(config.tokenizer).items() if key != "_target_"}
     losses = {name: section for name, section in plain(config.losses).items() if section is not None}
+    total = config.trainer.epochs * config.trainer.steps_per_epoch
+    for name, section in losses.items():
+        if section.get("weight") and section.get("start", 0) >= total:
+            log.warning("losses.%s.start %d is after the last step of %d: it plays no part", name, section["start"], total)
     balancer = None if config.balancer is None else partial(Balancer, **plain(config.balancer))
     lightning.seed_everything(config.seed, verbose=False)  # the losses' heads draw from the global generator
     return TokenizerTask(
@@ -128,7 +132,7 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
         build_objective(losses, balancer),
         OptimizerSettings(**plain(config.optimizer)),
         recipe=recipe,
-        total_steps=config.trainer.epochs * config.trainer.steps_per_epoch,
+        total_steps=total,
         accumulate=config.trainer.accumulate,
         start_up=start_up,
         norms_until=config.log.gradient_norms_until,
@@ -140,7 +144,7 @@ def run(config: DictConfig, folder: Path, resume: bool) -> int:
     """Train, then write the report and say what came out; returns the exit code."""
     from laminal.report import folder as report
     from laminal.report import sentences
-    from laminal.results import read_table
+    from laminal.report.changes import scores_of
 
     if not runfolder.is_first_process():
         train(config, folder, resume, [])
@@ -152,7 +156,9 @@ def run(config: DictConfig, folder: Path, resume: bool) -> int:
     finally:  # the dashboards show the report's pictures too
         for sink in sinks:
             sink.close()
-    for line in sentences.summary(read_table(folder / "scores.parquet")):
+    scores = scores_of(folder)
+    print(sentences.table(scores))
+    for line in sentences.summary(scores):
         print(line)
     print(made)
     return 0

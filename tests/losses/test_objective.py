@@ -108,6 +108,41 @@ def test_without_adversarial_the_discriminators_never_run(monkeypatch):
         objective.discriminator(output(), batch())
 
 
+def test_a_loss_starts_at_its_step_and_the_discriminators_with_it(monkeypatch):
+    objective, out, crops = _objective(starts={"adversarial": 3, "feature_matching": 5}), output(), batch(**SPANS)
+    compute = AdversarialLoss.features
+    names = {step: set(objective.generator(out, crops, step=step).raw) for step in (3, 4, 5, None)}
+    assert names[3] == names[4] == set(WEIGHTS) - {"feature_matching"} and names[5] == names[None] == set(WEIGHTS)
+    monkeypatch.setattr(AdversarialLoss, "features", lambda *_: pytest.fail("judged before the start"))
+    got = objective.generator(out, crops, step=2)
+    assert set(got.raw) == set(WEIGHTS) - {"adversarial", "feature_matching"}
+    assert got.total.item() == pytest.approx(sum(WEIGHTS[name] * term.item() for name, term in got.raw.items()), rel=1e-5)
+    assert [objective.judged(step) for step in (2, 3, None)] == [False, True, True]
+    monkeypatch.setattr(AdversarialLoss, "features", compute)
+    assert not _objective(weights={**WEIGHTS, "adversarial": 0.0, "feature_matching": 0.0}).judged()
+
+
+def test_balancer_shares_among_the_losses_that_have_started():
+    settings = {"balancer": partial(Balancer, total=1.0, decay=0.99), "starts": {"adversarial": 3, "feature_matching": 3}}
+    objective, out, crops = _objective(**settings), output(), batch(**SPANS)
+    total = objective.generator(out, crops, step=0).total
+    few = ("waveform", "mel")
+    (expected,) = torch.autograd.grad(_objective(few, balancer=settings["balancer"]).generator(out, crops).total, out.audio)
+    assert torch.allclose(torch.autograd.grad(total, out.audio)[0], expected, rtol=1e-5)
+    assert objective.balancer.masses.tolist() == [1.0, 1.0, 0.0, 0.0]
+    objective.generator(out, crops, step=3)
+    assert objective.balancer.masses.tolist() == pytest.approx([1.99, 1.99, 1.0, 1.0])
+    late = _objective(**{**settings, "starts": dict.fromkeys(ON_WAVEFORM, 3)})
+    assert late.generator(out, crops, step=0).total.isfinite()
+
+
+@pytest.mark.parametrize("start", [-1, 2.5, True, "soon"])
+def test_a_start_is_a_step(start):
+    commitment = {"_target_": "laminal.losses.commitment.CommitmentLoss", "weight": 1, "start": start}
+    with pytest.raises(RequestError, match="start of commitment is .* not a generator step"):
+        build({"commitment": commitment})
+
+
 def test_features_are_computed_once_for_both_losses():
     objective, calls = _objective(), []
     objective.losses["adversarial"].discriminators.register_forward_hook(lambda *_: calls.append(1))

@@ -28,8 +28,9 @@ class ObjectiveOutput:
 class Objective(nn.Module):
     """The generator's objective, sum of weight * raw term, and the discriminators' own.
 
-    A loss of weight 0 is dropped before anything of it is called. With `balancer` (a function from names to a Balancer) the losses on the
-    waveform alone go through it; losses on codes stay outside (EnCodec, arXiv 2210.13438, section 3.4).
+    A loss of weight 0 is dropped before anything of it is called; one with a step in `starts` is not called before that generator step, and
+    discriminators learn from the first step that something needs them. With `balancer` (a function from names to a Balancer) the losses on
+    the waveform alone go through it; losses on codes stay outside (EnCodec, arXiv 2210.13438, section 3.4).
     Raises RequestError for a weight without its loss, a loss without its weight, a weight that is negative or not finite, and a loss that
     needs discriminators where none of weight above 0 owns them.
     """
@@ -39,8 +40,10 @@ class Objective(nn.Module):
         losses: Mapping[str, Loss],
         weights: Mapping[str, float | int],
         balancer: Callable[[Sequence[str]], Balancer] | None = None,
+        starts: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
+        self.starts = dict(starts or {})
         if set(losses) != set(weights):
             raise RequestError(f"losses and weights differ in {sorted(set(losses) ^ set(weights))}; give each loss one weight")
         self.weights = {name: checked_weight(name, weights[name]) for name in losses if weights[name] != 0}
@@ -58,18 +61,22 @@ class Objective(nn.Module):
 
         Raises FloatingPointError naming the loss (and `step`) where a term is not finite.
         """
-        critic = self.critic
+        critic = self.critic if self.judged(step) else None
         for _, loss in self._losses():
             loss.logged = {}  # what the discriminators' last step left belongs to that step
         with frozen(critic.discriminators) if critic is not None else nullcontext():
             features: DiscriminatorFeatures | None = critic.features(out, batch) if critic is not None else None
-            raw = {name: loss(out, batch, features) for name, loss in self._losses()}
+            raw = {name: loss(out, batch, features) for name, loss in self._losses() if self._started(name, step)}
         _check_finite(raw, step)
         return ObjectiveOutput(self._total(raw, out), raw, self.logged())
 
     def forward(self, out: TokenizerOutput, batch: Batch, step: int | None = None) -> ObjectiveOutput:
         """Give the generator's terms."""
         return self.generator(out, batch, step)
+
+    def judged(self, step: int | None = None) -> bool:
+        """Whether a loss of `step` needs the discriminators, which then have a step of their own; `step` None: after every start."""
+        return self.critic is not None and any(loss.needs_features and self._started(name, step) for name, loss in self._losses())
 
     def discriminator(self, out: TokenizerOutput, batch: Batch, step: int | None = None) -> Float[Tensor, ""]:
         """Give the discriminators' loss; raises RequestError where there are none (see `critic`), FloatingPointError if not finite."""
@@ -127,10 +134,13 @@ class Objective(nn.Module):
         balanced: tuple[str, ...] = ()
         terms = []
         if self.balancer is not None and self.training and out.audio.requires_grad:
-            balanced = self.balancer.names
-            terms.append(self.balancer(raw, self.weights, out.audio))
+            balanced = tuple(name for name in self.balancer.names if name in raw)
+            terms += [self.balancer(raw, self.weights, out.audio)] if balanced else []
         terms += [self.weights[name] * term for name, term in raw.items() if name not in balanced]
         return torch.stack(terms).sum() if terms else out.latent.sum() * 0
+
+    def _started(self, name: str, step: int | None) -> bool:
+        return step is None or step >= self.starts.get(name, 0)
 
     def _losses(self) -> Iterator[tuple[str, Loss]]:
         for name, loss in self.losses.items():
@@ -139,20 +149,21 @@ class Objective(nn.Module):
 
 
 def build(losses: Mapping[str, Mapping[str, Any]], balancer: Callable[[Sequence[str]], Balancer] | None = None) -> Objective:
-    """Build the objective from configurations (`_target_`, `weight`, arguments); one of weight 0 is not even constructed.
+    """Build the objective from configurations (`_target_`, `weight`, `start`, arguments); one of weight 0 is not even constructed.
 
     `balancer`: see Objective; None for fixed weights alone.
     Raises RequestError where a configuration has no weight or arguments that do not fit, and whatever its loss or Objective raises.
     """
-    built, weights = {}, {}
+    built, weights, starts = {}, {}, {}
     for name, config in losses.items():
         arguments = dict(config)
         if "weight" not in arguments:
             raise RequestError(f"losses.{name} has no weight; say losses.{name}.weight=1, or 0 to leave it out")
         weight = checked_weight(name, arguments.pop("weight"))
+        start = checked_start(name, arguments.pop("start", 0))
         if weight:
-            built[name], weights[name] = _construct(name, arguments), weight
-    return Objective(built, weights, balancer)
+            built[name], weights[name], starts[name] = _construct(name, arguments), weight, start
+    return Objective(built, weights, balancer, starts)
 
 
 def _construct(name: str, arguments: dict[str, Any]) -> Loss:
@@ -178,6 +189,13 @@ def checked_weight(name: str, weight: object) -> float:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
         raise RequestError(f"the weight of {name} is {weight!r}, not a number from 0 on; use 0 to leave the loss out")
     return float(weight)
+
+
+def checked_start(name: str, start: object) -> int:
+    """Give the generator step that a loss starts at; raises RequestError where it is no whole number from 0 on."""
+    if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+        raise RequestError(f"the start of {name} is {start!r}, not a generator step from 0 on; 0 starts it with the training")
+    return start
 
 
 def _check_finite(terms: Mapping[str, Tensor], step: int | None) -> None:

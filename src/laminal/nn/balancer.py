@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from laminal.errors import RequestError
@@ -39,17 +39,19 @@ class Balancer(nn.Module):
     ) -> Float[Tensor, ""]:
         """Scalar whose value is the weighted sum of `terms` and whose gradient at `audio` (b, t) is the balanced one.
 
-        The graph of the terms is kept; only `audio` and what is behind it receives a gradient.
+        A loss that has not started has no term and no share yet. The graph of the terms is kept; only `audio` and what is behind it
+        receives a gradient.
         """
-        gradients = [self._gradient(terms[name], audio) for name in self.names]
+        names = [name for name in self.names if name in terms]
+        gradients = [self._gradient(terms[name], audio) for name in names]
         norms = torch.stack([gradient.float().norm(dim=1).sum() for gradient in gradients])
-        averages = self._update(norms)
-        share = self.total / sum(weights[name] for name in self.names)
+        averages = self._update(norms, torch.tensor([self.names.index(name) for name in names], device=self.sums.device))
+        share = self.total / sum(weights[name] for name in names)
         balanced = torch.zeros_like(audio)
-        for name, gradient, average in zip(self.names, gradients, averages, strict=True):
+        for name, gradient, average in zip(names, gradients, averages, strict=True):
             # a loss that never had a gradient has average 0, and then the gradient is 0 as well
             balanced += gradient * (share * weights[name] / average.clamp(min=1e-12)).to(gradient.dtype)
-        value = torch.stack([weights[name] * terms[name].detach().float() for name in self.names]).sum()
+        value = torch.stack([weights[name] * terms[name].detach().float() for name in names]).sum()
         pull = (audio * balanced).sum()
         return value + (pull - pull.detach())
 
@@ -58,11 +60,11 @@ class Balancer(nn.Module):
         return torch.zeros_like(audio) if gradient is None else gradient
 
     @torch.no_grad()
-    def _update(self, norms: Float[Tensor, "losses"]) -> Float[Tensor, "losses"]:
-        """Average over ranks, then over steps."""
+    def _update(self, norms: Float[Tensor, "losses"], rows: Int[Tensor, "losses"]) -> Float[Tensor, "losses"]:
+        """Average over ranks, then over steps, in `rows` of the buffers."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(norms)
             norms = norms / torch.distributed.get_world_size()
-        self.sums.mul_(self.decay).add_(norms.to(self.sums))
-        self.masses.mul_(self.decay).add_(1)
-        return self.sums / self.masses
+        self.sums[rows] = self.sums[rows] * self.decay + norms.to(self.sums)
+        self.masses[rows] = self.masses[rows] * self.decay + 1
+        return self.sums[rows] / self.masses[rows]

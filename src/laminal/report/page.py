@@ -10,13 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from laminal.atomic import write_text
-from laminal.errors import RequestError
 from laminal.report import html, listening, provenance, sections, words
 from laminal.report.board import Board
+from laminal.report.changes import scores_of
 from laminal.report.frames import Points
 from laminal.report.headlines import SETTINGS
 from laminal.report.selection import checkpoints, corpora
-from laminal.results import read_table
 
 
 def write(folder: Path) -> Path:
@@ -24,11 +23,8 @@ def write(folder: Path) -> Path:
 
     Raises RequestError where the folder has no scores. The same folder gives the same bytes.
     """
-    path = folder / "scores.parquet"
-    if not path.is_file():
-        raise RequestError(f"report={folder}: no scores.parquet there; probe into it first: probe.py ckpt=PATH out={folder}")
     target = folder / "report.html"
-    write_text(target, render(folder, read_table(path)))
+    write_text(target, render(folder, scores_of(folder)))
     return target
 
 

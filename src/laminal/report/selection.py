@@ -27,6 +27,7 @@ class Reading:
     slice: str = ""
     distance: str = ""
     mode: str = ""
+    change: tuple[float, float] | None = None  # interval of its paired difference from the first checkpoint, where items are kept
 
     @property
     def half_width(self) -> float:
@@ -105,11 +106,17 @@ def _index(table: pd.DataFrame) -> dict[tuple[str, ...], list[Reading]]:
         reading = Reading(
             value=row["value"], low=row["low"], high=row["high"], n=row["n"], chance=math.nan if row["chance"] is None else row["chance"],
             better=None if pd.isna(better) else bool(better), slice=row["slice"], distance=row["distance"], mode=row["layer_mode"],
+            change=_change(row),
         )  # fmt: skip
         rank = (_place(row["layer_mode"], MODES), _place(row["slice"], SLICES), _place(row["distance"], DISTANCES), row["seed"])
         key = (row["probe"], row["metric"], row["setting"], row["layer"], row["split"])
         found.setdefault(key, []).append((rank, number, reading))
     return {key: [reading for _, _, reading in sorted(many, key=lambda each: each[:2])] for key, many in found.items()}
+
+
+def _change(row: dict[str, Any]) -> tuple[float, float] | None:
+    low, high = row.get("change_low", math.nan), row.get("change_high", math.nan)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _place(value: str, order: Sequence[str]) -> int:

@@ -97,8 +97,9 @@ def against_chance(reading: Reading) -> str:
 
 
 def change(first: Reading, last: Reading) -> str:
-    """Say whether the last value left the first one's interval behind; intervals that meet say nothing."""
-    up, down = last.low > first.high, last.high < first.low
+    """Say whether the last value is another than the first: by the paired difference where the items are kept, else by both intervals."""
+    low, high = last.change or (last.low - first.high, last.high - first.low)
+    up, down = low > 0, high < 0
     if not (up or down):
         return "no difference beyond the interval"
     if last.better is None:
