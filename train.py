@@ -42,6 +42,10 @@ def main(words: Sequence[str]) -> int:
     lock = runfolder.Lock(folder)
     try:
         return training.run(settings, folder, resume=resume is not None)
+    except RequestError:
+        if resume is None:
+            runfolder.discard(folder)
+        raise
     finally:
         lock.release()
 

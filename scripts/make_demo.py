@@ -9,12 +9,12 @@ import torch
 from laminal.report import page
 from laminal.runfolder import read_config, write_config
 
-KEPT = ("manifest.json", "split.json", "scores.parquet", "metrics.csv")
+KEPT = ("manifest.json", "split.json", "scores.parquet", "items.parquet", "metrics.csv")
 LIMIT = 10e6  # bytes
 
 
 def main(run: Path, demo: Path) -> None:
-    """Copy what a reader needs; optimizers, items and audio stay behind."""
+    """Copy what a reader needs; optimizers, plots and audio stay behind."""
     shutil.rmtree(demo, ignore_errors=True)
     demo.mkdir(parents=True)
     for name in KEPT:

@@ -45,3 +45,11 @@ def vctk_mini() -> Path:
 def whisper_base_encoder() -> Path:
     """Folder of the real Whisper base encoder."""
     return _folder("LAMINAL_WEIGHTS", "weights", "whisper_base_encoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory) -> Path:
+    """Folder of chirps in words, by six speakers."""
+    from oracle_training import chirps
+
+    return chirps(tmp_path_factory.mktemp("tiny"))

@@ -54,7 +54,7 @@ def run(main: Callable[[Sequence[str]], int | None], usage: str) -> None:
     except RequestError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except DataError as error:
+    except (DataError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,12 @@ def make(out: Path, name: str | None, config_name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[FOLDER] = str(folder)  # the processes that Lightning starts read it
     return folder
+
+
+def discard(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it began: one without config.yaml."""
+    if not (folder / "config.yaml").exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_first_process() -> bool:

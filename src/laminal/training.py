@@ -11,6 +11,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from laminal import experiment, runfolder
@@ -34,6 +35,7 @@ from laminal.probes.listening import write_listening
 from laminal.task import OptimizerSettings, TokenizerTask
 
 log = logging.getLogger("laminal")
+TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 START_UP = 1_000_000_000  # batches from here on belong to no training step
 
 
@@ -190,7 +192,11 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
         ],
     )  # fmt: skip
     ready = time.perf_counter()
-    trainer.fit(task, datamodule=data, ckpt_path=last_checkpoint(folder) if resume else None, weights_only=True)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=last_checkpoint(folder) if resume else None, weights_only=True)
+    except SIGTERMException:  # Lightning would leave with 0, as if the run were done
+        log.warning("stopped by SIGTERM at step %d; train.py resume=%s goes on from there", task.generator_step, folder)
+        raise SystemExit(TERMINATED) from None
     if trainer.is_global_zero:
         export(task.tokenizer, folder / "tokenizer")
         wall = {"start_s": ready - begun, "fit_s": time.perf_counter() - ready, "probes": callback.seconds}
