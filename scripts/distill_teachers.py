@@ -33,7 +33,8 @@ from laminal.teachers.hubert import HubertTeacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer.yaml"
 SEEDS = (0, 1, 2)
-BATCH, PEAK, COMMITMENT = 8, 2e-3, 0.25
+BATCH, PEAK = 8, 1e-3
+SEMANTIC, ACOUSTIC, COMMITMENT = 20.0, 100.0, 1000.0  # as in configs/semantic_rvq.yaml
 
 
 def teachers(kind: str, seed: int) -> tuple[HubertTeacher, EcapaTeacher]:
@@ -61,7 +62,7 @@ def student(crops: Crops, kind: str, seed: int, steps: int) -> tuple[Tokenizer, 
     for step in range(steps):
         batch = crops[step]
         out = coded(tokenizer, batch.wav, batch.mask)
-        loss = semantic(out, batch) + acoustic(out, batch) + COMMITMENT * out.commitment.mean()
+        loss = SEMANTIC * semantic(out, batch) + ACOUSTIC * acoustic(out, batch) + COMMITMENT * out.commitment.mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(modules.parameters(), 5.0)

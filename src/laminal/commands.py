@@ -32,6 +32,8 @@ def prepared(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) 
         if not path.exists():
             raise RequestError(f"ckpt={path} does not exist; give checkpoints/<run> or one of its step=*.ckpt")
         config, split = probing.checkpoint_config(path, configs, rest)
+        if configs and out is None:  # other sizes than the run's own: beside its curve, not over it
+            out = (path if path.is_dir() else path.parent) / "probed" / Path(configs[-1]).stem
         return probing.checkpoint_target(path, out), probing.ground(config, names, split, cache)
     arguments, rest = probing.arguments_of(rest, "codec")
     config = settings.load(configs or ("probe",), rest)

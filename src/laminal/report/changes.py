@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,7 @@ def _results(path: Path, corpus: str, step: int) -> Results:
 def _items(table: pd.DataFrame) -> Iterator[Items]:
     told = (table["probe"] != "word_pairs") | table["setting"].astype(str).str.removeprefix("random_for_").isin(TOLD)
     for names, block in table[told].groupby([*BY_PAIR, "metric"], sort=False, observed=True):
-        facts = dict(zip([*BY_PAIR, "metric"], map(str, names)))
+        facts: dict[str, Any] = dict(zip([*BY_PAIR, "metric"], map(str, names)))
         block = block.sort_values("item")
         clusters = [name for name in block["cluster"].astype(str)]
         yield Items(
