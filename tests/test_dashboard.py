@@ -25,7 +25,7 @@ from laminal.probes.units import Units
 from laminal.probes.word_pairs import WordPairs
 from laminal.results import Context, Items, Results, Score, key, read_table
 from oracle_pairs import FakeCodec, noise_corpus
-from test_training import settings, tiny_corpus  # noqa: F401 the fixture
+from oracle_training import settings
 
 SCORE = dict(low=0.0, high=2.0, n=30, clusters=9, chance=float("nan"), higher_is_better=None, unit="")
 COUNTS = [3, 0, 5, 0, 1, 1, 0, 0]
@@ -479,7 +479,7 @@ def test_bars_of_code_use_hold_every_frame(size):
 
 
 @pytest.mark.slow
-def test_a_whole_training_and_its_resume_are_one_run(tiny_corpus, tmp_path, alone, capsys):  # noqa: F811
+def test_a_whole_training_and_its_resume_are_one_run(tiny_corpus, tmp_path, alone, capsys):
     folder = tmp_path / "tiny-run"
     folder.mkdir()
     made = settings(tiny_corpus, "log.logger=[wandb,tensorboard]")
