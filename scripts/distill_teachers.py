@@ -1,13 +1,16 @@
 """Are the shipped teachers worth distilling from? Students of them against students of random networks of the same shape, 3 seeds.
 
-python scripts/distill_teachers.py --librispeech DIR [--steps 300] [--out results/distillation.json]: about 15 minutes of one core.
+python scripts/distill_teachers.py --librispeech DIR --untranscribed DIR [--steps 300] [--out results/distillation.json]: about 20 minutes
+of one core.
 
 A student is the laptop tokenizer's encoder and quantizer, trained on the spoken corpus with semantic_distill on z_1, acoustic_align on
 z_2:K and commitment, without decoder or any loss on the waveform. Then, on librispeech-mini, which neither student nor teacher has
-heard: phones by a linear classifier of codebook 1's frames and of the latent's, and the speaker by the pooled z_2:K.
+heard: phones by a linear classifier of codebook 1's frames and of the latent's; and, with the untranscribed speakers too, the speaker by
+the pooled z_2:K of halves of recordings, as they are and each through an equaliser of its own, so that the channel tells nothing.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import torch
 from measure_teachers import random_ecapa, random_hubert
 from omegaconf import OmegaConf
 from teacher_phones import RATE, accuracy_table, collect, phone_accuracy
-from teacher_speakers import halves, speaker_errors, utterances
+from teacher_speakers import halves, recoloured, speaker_errors, utterances
 from torch import Tensor, nn
 
 from laminal.atomic import write_json
@@ -95,7 +98,23 @@ class Silent(nn.Module):
         return self.wav[:, None]
 
 
-def judged(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, real: Corpus) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Voices:
+    """Half recordings of real speakers, at most 10 s each, by how they were treated."""
+
+    sets: dict[str, list[Tensor]]
+    who: np.ndarray
+
+    @classmethod
+    def of(cls, corpora: list[Corpus]) -> "Voices":
+        """Halves of all recordings of `corpora`, whose speakers are others in each."""
+        told = [utterances(corpus, 99) for corpus in corpora]
+        cut, who = halves([wav for wavs, _ in told for wav in wavs], np.concatenate([names for _, names in told]))
+        cut = [half[: 10 * RATE] for half in cut]
+        return cls({"as recorded": cut, "own equaliser": recoloured(cut, seed=0)}, who)
+
+
+def judged(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, real: Corpus, voices: Voices) -> dict[str, Any]:
     """Right or wrong for every frame (codebook 1, latent), and the pooled vectors of all half recordings."""
 
     def features(wav: Tensor) -> dict[str, Tensor]:
@@ -107,32 +126,39 @@ def judged(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, real: Corpus) -> d
         return acoustic.projection(acoustic.pooling(out.z_rest, out.frame_mask))[0]
 
     frames = collect(real, features)
-    cut, who = halves(*utterances(real, 99))
     with torch.no_grad():
-        pooled = torch.stack([voice(half[: 10 * RATE]) for half in cut])
-    return {"frames": frames, "right": phone_accuracy(frames, folds=3, every=4), "pooled": pooled, "who": who}
+        pooled = {name: torch.stack([voice(half) for half in cut]) for name, cut in voices.sets.items()}
+    return {"frames": frames, "right": phone_accuracy(frames, folds=3, every=4), "pooled": pooled}
 
 
-def compared(shipped: dict[str, Any], random: dict[str, Any]) -> dict[str, list[float]]:
-    """Values of both students and the paired difference, each [value, low, high] over speakers."""
+def compared(shipped: dict[str, Any], random: dict[str, Any], who: np.ndarray) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
+    """Values of both students and the paired difference, [value, low, high] over speakers; and the draws of the error rates' difference."""
     row: dict[str, list[float]] = {}
     for layer in ("codebook 1", "latent"):
         frames = shipped["frames"]
         table = accuracy_table(frames, {"shipped": shipped["right"][layer], "random": random["right"][layer]}, "random")
         row |= {f"{layer}: shipped": table["shipped"][0].row, f"{layer}: random": table["random"][0].row}
         row[f"{layer}: difference"] = table["shipped"][1].row
-    rates = speaker_errors({"shipped": shipped["pooled"], "random": random["pooled"]}, shipped["who"])
-    (mine, mine_draws), (theirs, their_draws) = rates["shipped"], rates["random"]
-    low, high = np.percentile(mine_draws - their_draws, [2.5, 97.5])
-    row |= {"speaker EER: shipped": mine.row, "speaker EER: random": theirs.row}
-    row["speaker EER: difference"] = [mine.value - theirs.value, float(low), float(high)]
-    return row
+    draws = {}
+    for treated in shipped["pooled"]:
+        rates = speaker_errors({"shipped": shipped["pooled"][treated], "random": random["pooled"][treated]}, who)
+        (mine, mine_draws), (theirs, their_draws) = rates["shipped"], rates["random"]
+        draws[treated] = np.append(mine.value - theirs.value, mine_draws - their_draws)
+        name = f"speaker EER, {treated}"
+        row |= {f"{name}: shipped": mine.row, f"{name}: random": theirs.row, f"{name}: difference": summary(draws[treated])}
+    return row, draws
+
+
+def summary(draws: np.ndarray) -> list[float]:
+    """Value (the first draw), low, high."""
+    return [float(draws[0]), *map(float, np.percentile(draws[1:], [2.5, 97.5]))]
 
 
 def main() -> None:
     """Train and judge students of both kinds for every seed; print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech, as librispeech-mini")
+    parser.add_argument("--untranscribed", required=True, help="LibriSpeech audio of other speakers")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("results/distillation.json"))
     parser.add_argument("--cache", help="where the spoken corpus is kept")
@@ -140,11 +166,16 @@ def main() -> None:
     torch.set_num_threads(1)
     corpus, real = spoken(cache=asked.cache), librispeech(asked.librispeech)
     split = make_split(corpus, seed=0)
-    table: dict[str, Any] = {"steps": asked.steps, "batch": BATCH, "seeds": {}}
+    voices = Voices.of([real, librispeech(asked.untranscribed, alignments="none")])
+    table: dict[str, Any] = {"steps": asked.steps, "batch": BATCH, "speakers": len(set(voices.who)), "seeds": {}}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in voices.sets}
     for seed in SEEDS:
         crops = Crops(corpus, split, sample_rate=RATE, seconds=1.0, batch=BATCH, pairs=0.0, synonyms=0.0, seed=seed, cache_bytes=2**30)
-        found = {kind: judged(*student(crops, kind, seed, asked.steps), real) for kind in ("shipped", "random")}
-        table["seeds"][str(seed)] = compared(found["shipped"], found["random"])
+        found = {kind: judged(*student(crops, kind, seed, asked.steps), real, voices) for kind in ("shipped", "random")}
+        table["seeds"][str(seed)], draws = compared(found["shipped"], found["random"], voices.who)
+        for name, each in draws.items():
+            drawn[name].append(each)  # the same speakers are drawn for every seed
+            table[f"mean difference over seeds, {name}"] = summary(np.mean(drawn[name], 0))
         print(seed, table["seeds"][str(seed)], flush=True)
         write_json(asked.out, table)
 
