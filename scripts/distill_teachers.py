@@ -1,12 +1,13 @@
 """Are the shipped teachers worth distilling from? Students of them against students of random networks of the same shape, 3 seeds.
 
-python scripts/distill_teachers.py --librispeech DIR --untranscribed DIR [--steps 300] [--out results/distillation.json]: about 20 minutes
-of one core.
+python scripts/distill_teachers.py --speech DIR --librispeech DIR [--steps 400] [--out results/distillation.json]: about 20 minutes of one
+core.
 
-A student is the laptop tokenizer's encoder and quantizer, trained on the spoken corpus with semantic_distill on z_1, acoustic_align on
-z_2:K and commitment, without decoder or any loss on the waveform. Then, on librispeech-mini, which neither student nor teacher has
-heard: phones by a linear classifier of codebook 1's frames and of the latent's; and, with the untranscribed speakers too, the speaker by
-the pooled z_2:K of halves of recordings, as they are and each through an equaliser of its own, so that the channel tells nothing.
+A student is the laptop tokenizer's encoder and quantizer, trained with semantic_distill on z_1, acoustic_align on z_2:K and commitment,
+without decoder or any loss on the waveform, on the real speech of --speech (audio alone, as librispeech-untranscribed), which no teacher
+has heard. Then it is judged on other speakers, those of --librispeech: phones by a linear classifier of codebook 1's frames and of the
+latent's; the speaker by the pooled z_2:K of halves of recordings, as they are and each through an equaliser of its own, so that the
+channel tells nothing.
 """
 
 import argparse
@@ -27,7 +28,6 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.crops import Crops
 from laminal.corpora.librispeech import librispeech
 from laminal.corpora.split import make_split
-from laminal.corpora.spoken import spoken
 from laminal.losses.acoustic_align import AcousticAlignLoss
 from laminal.losses.semantic_distill import SemanticDistillLoss
 from laminal.nn.tokenizer import Tokenizer
@@ -36,7 +36,7 @@ from laminal.teachers.hubert import HubertTeacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer.yaml"
 SEEDS = (0, 1, 2)
-BATCH, PEAK = 8, 1e-3
+BATCH, PEAK = 8, 2e-3
 SEMANTIC, ACOUSTIC, COMMITMENT = 20.0, 100.0, 1000.0  # as in configs/semantic_rvq.yaml
 
 
@@ -157,16 +157,15 @@ def summary(draws: np.ndarray) -> list[float]:
 def main() -> None:
     """Train and judge students of both kinds for every seed; print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech, as librispeech-mini")
-    parser.add_argument("--untranscribed", required=True, help="LibriSpeech audio of other speakers")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--speech", required=True, help="LibriSpeech audio to train on, as librispeech-untranscribed")
+    parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech of other speakers, as librispeech-mini")
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path("results/distillation.json"))
-    parser.add_argument("--cache", help="where the spoken corpus is kept")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    corpus, real = spoken(cache=asked.cache), librispeech(asked.librispeech)
+    corpus, real = librispeech(asked.speech, alignments="none"), librispeech(asked.librispeech)
     split = make_split(corpus, seed=0)
-    voices = Voices.of([real, librispeech(asked.untranscribed, alignments="none")])
+    voices = Voices.of([real])
     table: dict[str, Any] = {"steps": asked.steps, "batch": BATCH, "speakers": len(set(voices.who)), "seeds": {}}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in voices.sets}
     for seed in SEEDS:

@@ -140,5 +140,3 @@ def accuracy_table(frames: Frames, right: dict[str, np.ndarray], against: str) -
         )
         for name, hits in right.items()
     }
-
-

@@ -63,9 +63,7 @@ class Leaky:
                 np.random.rand()
             case "raise":
                 raise RuntimeError("this probe always fails")
-        yield Score(
-            probe="leaky", metric="m", value=1.0, low=1.0, high=1.0, n=1, clusters=1, chance=0.0, higher_is_better=None, unit=""
-        )
+        yield Score(probe="leaky", metric="m", value=1.0, low=1.0, high=1.0, n=1, clusters=1, chance=0.0, higher_is_better=None, unit="")
 
 
 @pytest.mark.parametrize(("how", "leaves_a_trace"), [("torch", True), ("numpy", True), ("none", False)])

@@ -1,5 +1,6 @@
 """The commands of `probe.py`: probe, check, compare."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,20 @@ def prepared(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) 
         if not path.exists():
             raise RequestError(f"ckpt={path} does not exist; give checkpoints/<run> or one of its step=*.ckpt")
         config, split = probing.checkpoint_config(path, configs, rest)
-        if configs and out is None:  # other sizes than the run's own: beside its curve, not over it
-            out = (path if path.is_dir() else path.parent) / "probed" / Path(configs[-1]).stem
+        if out is None and (sizes := other_sizes(configs, rest)):  # than the run's own: beside its curve, not over it
+            out = (path if path.is_dir() else path.parent) / "probed" / sizes
         return probing.checkpoint_target(path, out), probing.ground(config, names, split, cache)
     arguments, rest = probing.arguments_of(rest, "codec")
     config = settings.load(configs or ("probe",), rest)
     return probing.codec_target(str(own["codec"]), arguments, out), probing.ground(config, names, None, cache)
+
+
+def other_sizes(configs: tuple[str, ...], rest: list[str]) -> str:
+    """Name what makes a probing other than the run's own: a configuration file, or the overridden keys of probes; "" for none."""
+    if configs:
+        return Path(configs[-1]).stem
+    changed = sorted(word.removeprefix("probes.") for word in rest if word.startswith("probes."))
+    return re.sub(r"[^A-Za-z0-9.=_-]+", "-", ",".join(changed))[:100].strip("-")
 
 
 def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:

@@ -44,14 +44,29 @@ class Ground:
 def ground(config: DictConfig, names: list[str] | None, trained: Split | None, cache: str | None) -> Ground:
     """Build corpus, split and probes; `trained` is the split of the run whose tokenizer is probed, if any."""
     corpus = experiment.corpus(config)
-    split = trained
-    if trained is not None and not set(corpus.speakers) >= trained.test_speakers:  # another corpus: nobody in it was heard in training
-        split = dataclasses.replace(trained, train_speakers=frozenset(), test_speakers=frozenset(corpus.speakers))
+    split = None if trained is None else tested(trained, corpus)
     probes = experiment.probes(config.probes, corpus, split, names)
     for probe in probes.values():
         if hasattr(probe, "cache"):
             probe.cache = open_cache(cache)
     return Ground(config, corpus, split, probes)
+
+
+def tested(trained: Split, corpus: Corpus) -> Split:
+    """Give the split of a run for probing it on `corpus`, which may be another than it was trained on: whom it has not heard is tested.
+
+    Raises RequestError where the split leaks, or where training has heard every speaker.
+    """
+    trained.check()
+    speakers = frozenset(corpus.speakers)
+    if speakers >= trained.test_speakers:
+        return trained
+    unheard = speakers - trained.train_speakers
+    if not unheard:
+        raise RequestError(
+            f"all {len(speakers)} speakers of {corpus.name} have names that the run was trained on; probe it on other speakers"
+        )
+    return dataclasses.replace(trained, test_speakers=unheard)
 
 
 def checkpoint_config(path: Path, configs: tuple[str, ...], overrides: list[str]) -> tuple[DictConfig, Split | None]:
@@ -71,9 +86,20 @@ def checkpoint_target(path: Path, out: Path | None) -> Target:
     codec = loaded.codec
     run = path if path.is_dir() else path.parent
     context = Context(
-        run=run.resolve().name, codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=loaded.epoch, step=loaded.step
+        run=run_name(run), codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=loaded.epoch, step=loaded.step
     )
     return Target(codec, context, out or run)
+
+
+def run_name(run: Path) -> str:
+    """Name of a run folder: the one that its rows have, whatever the folder is called now."""
+    scores = run / "scores.parquet"
+    if scores.is_file():
+        stored = read_table(scores)
+        named = stored.run[stored.codec == "laminal"].unique()
+        if len(named) == 1:
+            return str(named[0])
+    return run.resolve().name
 
 
 def codec_target(name: str, arguments: Mapping[str, Any], out: Path | None) -> Target:

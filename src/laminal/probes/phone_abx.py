@@ -33,6 +33,11 @@ class Cell:
     b: tuple[Phone, ...]
     x: tuple[Phone, ...]
 
+    @property
+    def name(self) -> str:
+        """Speaker of A and B, the two phones, and the speaker of X."""
+        return f"{self.speaker}:{self.a[0].label}-{self.b[0].label}:{self.x[0].speaker}"
+
 
 def abx_cells(phones: Sequence[Phone], across: bool, count: int, seed: int) -> list[Cell]:
     """Draw `count` cells, each a speaker and an ordered pair of phones, uniformly over those that can be filled."""

@@ -219,7 +219,8 @@ class Reconstruction:
             **facts, value=value, low=low, high=high, n=len(rows), clusters=count, chance=float(chance),
             higher_is_better=kind.higher_is_better, unit=kind.unit, seed=self.seed,
         )  # fmt: skip
-        yield Items(**facts, a=[used[row].name for row in rows], cluster=clusters, value=values.value[rows])
+        own = None if values.weight is None else weight
+        yield Items(**facts, a=[used[row].name for row in rows], cluster=clusters, value=values.value[rows], weight=own, seed=self.seed)
 
 
 def chosen(asked: Sequence[int] | None, codebooks: int) -> list[int]:

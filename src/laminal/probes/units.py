@@ -3,7 +3,7 @@
 PNMI and purities: HuBERT (Hsu et al. 2021, arXiv 2106.07447, section IV-E). ABX: Schatz et al. 2013.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,9 @@ class Units:
         if not np.isfinite(value):
             return Undefined(probe=self.name, what=f"{metric} {facts.get('layer', '')}", reason="too little speech: nothing to divide by")
         low, high = (value, value) if draws is None else centred(value, draws)
-        return Score(probe=self.name, metric=metric, value=float(value), low=low, high=high, seed=0, probe_version=self.version, **facts)
+        return Score(
+            probe=self.name, metric=metric, value=float(value), low=low, high=high, seed=self.seed, probe_version=self.version, **facts
+        )
 
     def _speakers(self, encoded: Sequence[Encoded]) -> tuple[Int[np.ndarray, " u"], Float[np.ndarray, "draws s"]]:
         names = sorted({each.utterance.speaker for each in encoded})
@@ -114,7 +116,7 @@ class Units:
             yield self._score("dead", float((~used).sum()), None, unit="codes", higher_is_better=False, **here)
             yield Items(
                 probe=self.name, metric="code_count", layer=str(book + 1), layer_mode="single", a=[str(code) for code in range(size)],
-                value=counts.sum(0), probe_version=self.version,
+                value=counts.sum(0), seed=self.seed, probe_version=self.version,
             )  # fmt: skip
         rate = codec.frame_rate
         nominal = rate * codec.codebooks * np.log2(size)
@@ -177,21 +179,22 @@ class Units:
             yield Score(
                 probe=self.name, metric="lexical_auc", layer=str(book + 1), layer_mode="single", value=float(found.value[book]),
                 low=float(found.low[book]), high=float(found.high[book]), n=same.n, clusters=same.clusters, chance=0.5,
-                higher_is_better=True, unit="probability", probe_version=self.version,
+                higher_is_better=True, unit="probability", seed=self.seed, probe_version=self.version,
             )  # fmt: skip
 
     def _variety(self, book: int, tokens: Sequence[Token], strings: Sequence[tuple[int, ...]]) -> Iterator[Score | Undefined]:
-        spellings: dict[str, list[tuple[int, ...]]] = {}
-        for token, string in zip(tokens, strings):
-            spellings.setdefault(token.word, []).append(string)
-        shares = np.array([len(set(found)) / len(found) for found in spellings.values() if len(found) > 1])
+        """Distinct spellings per token of a word, with the same of words whose tokens were shuffled as chance."""
+        word, spelt = numbered([token.word for token in tokens]), numbered(strings)
+        shares = distinct_shares(word, spelt)
         if len(shares) < 2:
             yield Undefined(probe=self.name, what=f"spellings_per_token {book + 1}", reason="fewer than 2 words with two tokens")
             return
+        rng = np.random.default_rng([self.seed, 3])
+        null = [distinct_shares(word, rng.permutation(spelt)).mean() for _ in range(self.nulls)]
         draws = multiplicities(len(shares), self.draws, self.seed) @ shares / len(shares)
         yield self._score(
             "spellings_per_token", shares.mean(), draws, layer=str(book + 1), layer_mode="single", n=len(shares), clusters=len(shares),
-            chance=1.0, unit="fraction", higher_is_better=False,
+            chance=float(np.mean(null)) if null else float("nan"), unit="fraction", higher_is_better=False,
         )  # fmt: skip
 
     def _abx(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
@@ -217,6 +220,10 @@ class Units:
                     f"abx_{condition}", errors.mean(), draws, layer=name, layer_mode="cumulative", n=len(cells), clusters=len(speakers),
                     chance=0.5, unit="error", higher_is_better=False,
                 )  # fmt: skip
+                yield Items(
+                    probe=self.name, metric=f"abx_{condition}", layer=name, layer_mode="cumulative", a=[cell.name for cell in cells],
+                    cluster=[cell.speaker for cell in cells], value=errors, seed=self.seed, probe_version=self.version,
+                )  # fmt: skip
 
 
 def analysed(codec: Codec, wav: Float[Tensor, "1 t"]) -> tuple[Int[np.ndarray, "q n"], dict[str, Float[np.ndarray, "n d"]]]:
@@ -230,6 +237,19 @@ def analysed(codec: Codec, wav: Float[Tensor, "1 t"]) -> tuple[Int[np.ndarray, "
         frames = next(iter(layers.values())).shape[1]
         codes = codec.encode(wav) if codec.codebooks else torch.zeros(1, 0, frames, dtype=torch.int64)
     return codes[0].cpu().numpy(), {name: value[0].float().cpu().numpy() for name, value in layers.items()}
+
+
+def numbered(things: Sequence[Hashable]) -> Int[np.ndarray, " t"]:
+    """Give each thing a number, equal things the same."""
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(each, len(number)) for each in things], dtype=np.int64)
+
+
+def distinct_shares(word: Int[np.ndarray, " t"], spelt: Int[np.ndarray, " t"]) -> Float[np.ndarray, " w"]:
+    """Distinct spellings over tokens of each word that has two tokens or more."""
+    tokens = np.bincount(word)
+    spellings = np.bincount(np.unique(np.stack([word, spelt]), axis=1)[0], minlength=len(tokens))
+    return (spellings / np.maximum(tokens, 1))[tokens > 1]
 
 
 def centred(value: float, draws: Float[np.ndarray, " b"]) -> tuple[float, float]:

@@ -162,6 +162,7 @@ class WordPairs:
                     cluster=clusters,
                     setting=name,
                     split=rows.split,
+                    seed=rows.seed,
                     probe_version=self.version,
                     **column._asdict(),
                 )
