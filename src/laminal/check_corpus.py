@@ -36,7 +36,8 @@ def describe(config: DictConfig) -> str:
         lines += [f"{len(corpus.speakers)} speakers: too few to hold some out, so it can test a tokenizer but not train one"]
     lines += [
         "",
-        f"at most {sizes['maximum']} type pairs (probes.word_pairs.maximum) of {sizes['token_pairs']} token and {sizes['randoms']} random pairs;",
+        f"at most {sizes['maximum']} type pairs (probes.word_pairs.maximum), each of {sizes['token_pairs']} token pairs, "
+        f"with {sizes['randoms']} random pairs;",
         f"half-width: expected, of (mean - random) / random, by simulated distances; above {PUBLISHED:.1%} a null decides nothing",
     ]
     return "\n".join(lines)
