@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from laminal import audio
 from laminal.errors import RequestError
 from laminal.nn.mimo_config import PUBLISHED, MimoConfig, read_config
 from laminal.nn.mimo_mel import LogMel
@@ -19,6 +20,7 @@ from laminal.nn.mimo_quantizer import STATISTICS
 from laminal.nn.mimo_tokenizer import MimoTokenizer, random_tokenizer
 
 SEGMENT = 1500  # frames (60 s): the authors' own inference cuts longer mels and codes there
+HEARD, HEARD_SECONDS = 16, 4.0  # recordings from which random codebooks are drawn, and how much of each
 NAMED = 3  # weights named in a message, of those that do not fit
 
 
@@ -26,20 +28,23 @@ class MimoCodec:
     """Layer k = sum of the first k codebooks' vectors (20 codebooks: 1024, 1024, 18 x 128; 1280-d, 25 Hz, 24 kHz), in float32.
 
     `path`: a hub name, or a folder with config.json and model.safetensors. `random`: a seed for random weights of that architecture
-    (of the published one where `path` is no folder), a baseline. t samples give t // 960 + 1 frames. Encoder frames see the whole
+    (of the published one where `path` is no folder), a baseline; its codebooks are drawn from what it hears in the folder `sound`, or
+    from made-up sound, of which it uses few codes on speech. t samples give t // 960 + 1 frames. Encoder frames see the whole
     utterance (attention is not causal); by its convolutions alone frame k hears samples 960 k - 960 to 960 k + 1440, so its response
     is centred 10 ms before (k + 0.5) / 25 s: `delay`. Utterances are encoded and decoded one by one, and in pieces of 60 s: a batch
     changes no number. Raises RequestError for a folder that is absent, of another architecture, or whose weights do not fit.
     """
 
-    def __init__(self, path: str = "XiaomiMiMo/MiMo-Audio-Tokenizer", device: str = "cpu", random: int | None = None) -> None:
+    def __init__(
+        self, path: str = "XiaomiMiMo/MiMo-Audio-Tokenizer", device: str = "cpu", random: int | None = None, sound: str | None = None
+    ) -> None:
         if random is None:
             folder = _folder(path)
             config = _config(folder)
             model, self.name = _load(folder, config), "mimo"
         else:
             config = _config(Path(path)) if Path(path).is_dir() else PUBLISHED
-            model, self.name = random_tokenizer(config, random), "mimo_random"
+            model, self.name = random_tokenizer(config, random, _heard(sound, LogMel(config)) if sound else ()), "mimo_random"
         self.revision = _revision(model)
         self.model, self.mel, self.device = model.to(device), LogMel(config).to(device), device
         self.sample_rate, self.frame_rate = config.sampling_rate, config.sampling_rate / config.hop
@@ -116,6 +121,15 @@ def _folder(path: str) -> Path:
             f"codec mimo: {path} is no folder, and the hub did not give it ({type(error).__name__}); download its config.json and "
             f"model.safetensors into a folder, say models/{path.split('/')[1]}, and set codec.path to it"
         ) from error
+
+
+def _heard(folder: str, mel: LogMel) -> list[Tensor]:
+    """Mels of the beginnings of some recordings in `folder`, spread evenly over their sorted names."""
+    files = sorted(path for path in Path(folder).expanduser().rglob("*") if path.suffix.lower() in audio.SUFFIXES)
+    if not files:
+        raise RequestError(f"codec.sound={folder}: no audio in it; give a folder with {', '.join(sorted(audio.SUFFIXES))} files")
+    chosen = files[:: -(-len(files) // HEARD)]
+    return [mel(torch.from_numpy(audio.read(file, mel.config.sampling_rate, 0.0, HEARD_SECONDS))) for file in chosen]
 
 
 def _config(folder: Path) -> MimoConfig:

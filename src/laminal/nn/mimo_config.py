@@ -56,7 +56,7 @@ PUBLISHED = MimoConfig(
     nfft=960,
     hop_length=240,
     window_size=960,
-    fmin=0,
+    fmin=0.0,
     fmax=None,
     n_mels=128,
     d_model=1280,
@@ -83,7 +83,7 @@ PUBLISHED = MimoConfig(
     vocoder_attn_window_size=(40, 10),
     num_quantizers=20,
     codebook_size=(1024, 1024, *[128] * 18),
-    rope_theta=10000,
+    rope_theta=10000.0,
 )
 
 # Settings of the published architecture that its later relatives change: what they would do is not implemented.
@@ -118,25 +118,30 @@ def read_config(given: Mapping[str, Any], source: str) -> MimoConfig:
 
 
 def _value(given: Mapping[str, Any], key: str, source: str) -> Any:
-    value, published = given[key], getattr(PUBLISHED, key)
-    if value is None and key in MAY_BE_NONE:
-        return None
-    if key == "codebook_size":  # one size for all, or a list whose last one is repeated
-        sizes = [value] if isinstance(value, int) else list(value)
-        count = int(given["num_quantizers"])
-        return tuple(sizes + sizes[-1:] * (count - len(sizes)))[:count]
-    if isinstance(published, tuple):
-        value = tuple(value) if isinstance(value, list | tuple) else (value,)
-        fits = len(value) == 2 and all(isinstance(side, int) for side in value)
-    elif isinstance(published, bool):
-        fits = isinstance(value, bool)
-    elif key in ("fmin", "fmax", "rope_theta"):
-        fits = isinstance(value, int | float)
-    else:
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if not fits:
-        raise RequestError(f"{source}: {key}={given[key]!r} is no value of the published kind (there: {published!r}); mend config.json")
-    return value
+    value = given[key]
+    match getattr(PUBLISHED, key):
+        case _ if value is None and key in MAY_BE_NONE:
+            return None
+        case tuple() if key == "codebook_size":  # one size for all, or a list whose last one is repeated
+            sizes = [value] if isinstance(value, int) else value
+            if isinstance(sizes, list) and sizes and all(isinstance(size, int) and size >= 1 for size in sizes):
+                count = int(given["num_quantizers"])
+                return tuple(sizes + sizes[-1:] * (count - len(sizes)))[:count]
+        case tuple():
+            if isinstance(value, list) and len(value) == 2 and all(isinstance(side, int) for side in value):
+                return tuple(value)
+        case bool():
+            if isinstance(value, bool):
+                return value
+        case float() | None:
+            if isinstance(value, int | float):
+                return float(value)
+        case _:
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+                return value
+    raise RequestError(
+        f"{source}: {key}={value!r} is no value of the published kind (there: {getattr(PUBLISHED, key)!r}); mend config.json"
+    )
 
 
 def _check(config: MimoConfig, source: str) -> None:

@@ -23,8 +23,8 @@ class LogMel(nn.Module):
         super().__init__()
         self.config = config
         fbanks = compat.torchaudio().functional.melscale_fbanks
-        top = config.sampling_rate / 2 if config.fmax is None else float(config.fmax)
-        filters = fbanks(config.nfft // 2 + 1, float(config.fmin), top, config.n_mels, config.sampling_rate, norm=None, mel_scale="htk")
+        top = config.sampling_rate / 2 if config.fmax is None else config.fmax
+        filters = fbanks(config.nfft // 2 + 1, config.fmin, top, config.n_mels, config.sampling_rate, norm=None, mel_scale="htk")
         self.register_buffer("window", torch.hann_window(config.window_size), persistent=False)
         self.register_buffer("filters", filters, persistent=False)  # (bins, mels)
 
