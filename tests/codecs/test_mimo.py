@@ -122,7 +122,7 @@ def test_every_frame_hears_the_whole_utterance(codec):
 
 
 def test_the_clock_of_the_convolutions(folder, tmp_path):
-    """With attention and feed-forward silent, frame k hears samples (k - 1) hop to (k + 1.5) hop: centred `delay` off (k + 0.5) hop."""
+    """With attention and feed-forward silent, frame k hears samples (k - 1) hop to (k + 1.5) hop: centred `delay` before (k + 0.5) hop."""
     silent = tmp_path / "silent"
     shutil.copytree(folder, silent)
     weights = load_file(silent / "model.safetensors")
@@ -140,8 +140,8 @@ def test_the_clock_of_the_convolutions(folder, tmp_path):
         samples = np.flatnonzero(heard[frame])
         first, last = samples[0], samples[-1] + 1
         assert abs(first - (frame - 1) * HOP) <= 4 and abs(last - (frame + 1.5) * HOP) <= 4
-        assert (first + last) / 2 - (frame + 0.5) * HOP == pytest.approx(codec.delay * 24000, abs=4)
-    assert codec.delay == pytest.approx(-0.25 * HOP / 24000)
+        assert (first + last) / 2 - (frame + 0.5) * HOP == pytest.approx(-codec.delay * 24000, abs=4)
+    assert codec.delay == pytest.approx(0.25 * HOP / 24000) and not codec.causal
 
 
 def test_a_causal_encoder_hears_nothing_late(tmp_path):
@@ -198,25 +198,25 @@ def test_shards_are_one_model(codec, folder, tmp_path):
 
 
 def test_random_weights_need_no_download(folder, monkeypatch):
-    one = MimoCodec(str(folder), random=1)
-    assert one.name == "mimo_random" and one.revision != MimoCodec(str(folder), random=2).revision
-    assert one.revision == MimoCodec(str(folder), random=1).revision
+    one = MimoCodec(str(folder), random_weights=1)
+    assert one.name == "mimo_random" and one.revision != MimoCodec(str(folder), random_weights=2).revision
+    assert one.revision == MimoCodec(str(folder), random_weights=1).revision
     codes = one.encode(noise(9))
     assert codes.shape == (1, 4, 21) and len(codes.unique()) > 4 and torch.isfinite(one.decode(codes)).all()
     monkeypatch.setattr(mimo, "PUBLISHED", mimo.read_config(SMALL, "config.json"))
-    assert load_codec("mimo", random=1).revision == one.revision  # its path is a hub name
+    assert load_codec("mimo", random_weights=1).revision == one.revision  # its path is a hub name
 
 
 def test_random_codebooks_from_recordings(folder, tmp_path):
     for number in range(40):
         audio.write(tmp_path / "in" / f"{number:02d}.wav", 0.1 * noise(number, 1, 4800)[0].numpy(), 16000)
-    plain, fitted = MimoCodec(str(folder), random=1), MimoCodec(str(folder), random=1, sound=str(tmp_path / "in"))
+    plain, fitted = MimoCodec(str(folder), random_weights=1), MimoCodec(str(folder), random_weights=1, sound=str(tmp_path / "in"))
     assert fitted.revision != plain.revision and torch.equal(fitted.model.encoder.conv1.weight, plain.model.encoder.conv1.weight)
     codes, latent = fitted.codes_and_latent(0.1 * noise(50))
     left = (latent - fitted.layers(codes)["4"]).square().sum() / (latent - latent.mean(1, keepdim=True)).square().sum()
     assert all(len(book.unique()) >= 4 for book in codes[0]) and left < 0.5
     with pytest.raises(RequestError, match="no audio in it"):
-        MimoCodec(str(folder), random=1, sound=str(tmp_path / "none"))
+        MimoCodec(str(folder), random_weights=1, sound=str(tmp_path / "none"))
 
 
 def test_weights_that_do_not_fit_are_named(folder, tmp_path):

@@ -27,31 +27,43 @@ NAMED = 3  # weights named in a message, of those that do not fit
 class MimoCodec:
     """Layer k = sum of the first k codebooks' vectors (20 codebooks: 1024, 1024, 18 x 128; 1280-d, 25 Hz, 24 kHz), in float32.
 
-    `path`: a hub name, or a folder with config.json and model.safetensors. `random`: a seed for random weights of that architecture
-    (of the published one where `path` is no folder), a baseline; its codebooks are drawn from what it hears in the folder `sound`, or
-    from made-up sound, of which it uses few codes on speech. t samples give t // 960 + 1 frames. Encoder frames see the whole
-    utterance (attention is not causal); by its convolutions alone frame k hears samples 960 k - 960 to 960 k + 1440, so its response
-    is centred 10 ms before (k + 0.5) / 25 s: `delay`. Utterances are encoded and decoded one by one, and in pieces of 60 s: a batch
-    changes no number. Raises RequestError for a folder that is absent, of another architecture, or whose weights do not fit.
+    t samples give t // 960 + 1 frames. A frame hears the whole utterance (attention is not causal); by its convolutions alone frame k
+    hears samples 960 k - 960 to 960 k + 1440, so that sounds are answered 10 ms late on the clock where it stands at (k + 0.5) / 25 s:
+    `delay`. Utterances are encoded and decoded one by one, in pieces of 60 s as the authors do: a batch changes no number.
+    Codebooks differ in size: `codebook_sizes`; `codebook_size` is the largest.
     """
 
+    causal = False  # whatever config.json says of attention: the convolutions look ahead
+
     def __init__(
-        self, path: str = "XiaomiMiMo/MiMo-Audio-Tokenizer", device: str = "cpu", random: int | None = None, sound: str | None = None
+        self,
+        path: str | Path = "XiaomiMiMo/MiMo-Audio-Tokenizer",
+        device: str = "auto",
+        random_weights: int | None = None,
+        sound: str | Path | None = None,
     ) -> None:
-        if random is None:
-            folder = _folder(path)
+        """Load from `path`, a hub name or a folder with config.json and model.safetensors; `device` "auto" is a GPU where there is one.
+
+        `random_weights`: seed of random weights of that architecture (of the published one where `path` is no folder), as a baseline. Their
+        codebooks are drawn from what the encoder makes of the recordings in the folder `sound`; without it from made-up sound, and
+        speech then uses few codes. Raises RequestError for a folder that is absent, of another architecture, or whose weights do not fit.
+        """
+        if random_weights is None:
+            folder = _folder(str(path))
             config = _config(folder)
             model, self.name = _load(folder, config), "mimo"
         else:
             config = _config(Path(path)) if Path(path).is_dir() else PUBLISHED
-            model, self.name = random_tokenizer(config, random, _heard(sound, LogMel(config)) if sound else ()), "mimo_random"
+            mels = _heard(Path(sound), LogMel(config)) if sound else ()
+            model, self.name = random_tokenizer(config, random_weights, mels), "mimo_random"
         self.revision = _revision(model)
-        self.model, self.mel, self.device = model.to(device), LogMel(config).to(device), device
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.model, self.mel = model.to(self.device), LogMel(config).to(self.device)
         self.sample_rate, self.frame_rate = config.sampling_rate, config.sampling_rate / config.hop
         self.codebooks, self.codebook_sizes = config.num_quantizers, config.codebook_size
         self.codebook_size = max(config.codebook_size)
-        middle = (config.stride_size * (config.avg_pooler - 1) / 2) * config.hop_length  # sample on which frame 0 is centred
-        self.delay = (middle - config.hop / 2) / config.sampling_rate  # s
+        middle = (config.avg_pooler - 1) / 2 * config.stride_size * config.hop_length  # sample on which frame 0 is centred
+        self.delay = (config.hop / 2 - middle) / config.sampling_rate  # s
 
     @torch.no_grad()
     def encode(self, wav: Float[Tensor, "b t"]) -> Int[Tensor, "b q n"]:
@@ -83,7 +95,9 @@ class MimoCodec:
             raise RequestError("0 samples cannot be encoded; give at least one")
         config = self.model.config
         segment = SEGMENT * config.stride_size * config.avg_pooler  # mel frames
-        return torch.stack([torch.cat([self.model.encoder(piece) for piece in self.mel(row).split(segment, dim=1)]) for row in wav])
+        return torch.stack(
+            [torch.cat([self.model.encoder(piece) for piece in self.mel(row).split(segment, dim=1)]) for row in wav.to(self.device)]
+        )
 
     def _quantize(self, latent: Float[Tensor, "b n d"]) -> Int[Tensor, "b q n"]:
         return torch.stack([self.model.encoder.quantizer.encode(row) for row in latent])
@@ -97,7 +111,7 @@ class MimoCodec:
                 raise RequestError(
                     f"codes {low} to {high} in codebook {number}: they must be 0 to {size - 1}; give codes of this tokenizer"
                 )
-        return self.model.encoder.quantizer.sums(codes)
+        return self.model.encoder.quantizer.sums(codes.to(self.device))
 
     def _named(self, codes: Int[Tensor, "b q n"]) -> dict[str, Float[Tensor, "b n d"]]:
         return {str(number): layer for number, layer in enumerate(self._sums(codes), start=1)}
@@ -109,7 +123,7 @@ def _folder(path: str) -> Path:
     if folder.is_dir():
         return folder
     if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
-        raise RequestError(f"codec mimo: {path} is no folder, and no hub name (OWNER/NAME); set codec.path to one of the two")
+        raise RequestError(f"path={path} is no folder, and no hub name (OWNER/NAME); give one of the two")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -117,17 +131,18 @@ def _folder(path: str) -> Path:
         offline = os.environ.get("HF_HUB_OFFLINE") == "1"
         return Path(snapshot_download(path, allow_patterns=["config.json", "*.safetensors"], local_files_only=offline))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        here = f"models/{path.split('/')[1]}"
         raise RequestError(
-            f"codec mimo: {path} is no folder, and the hub did not give it ({type(error).__name__}); download its config.json and "
-            f"model.safetensors into a folder, say models/{path.split('/')[1]}, and set codec.path to it"
+            f"path={path} is no folder, and the hub did not give it ({type(error).__name__}); download its config.json and "
+            f"model.safetensors into a folder, say {here}, and say path={here}"
         ) from error
 
 
-def _heard(folder: str, mel: LogMel) -> list[Tensor]:
+def _heard(folder: Path, mel: LogMel) -> list[Tensor]:
     """Mels of the beginnings of some recordings in `folder`, spread evenly over their sorted names."""
-    files = sorted(path for path in Path(folder).expanduser().rglob("*") if path.suffix.lower() in audio.SUFFIXES)
+    files = sorted(path for path in folder.expanduser().rglob("*") if path.suffix.lower() in audio.SUFFIXES)
     if not files:
-        raise RequestError(f"codec.sound={folder}: no audio in it; give a folder with {', '.join(sorted(audio.SUFFIXES))} files")
+        raise RequestError(f"sound={folder}: no audio in it; give a folder with {', '.join(sorted(audio.SUFFIXES))} files")
     chosen = files[:: -(-len(files) // HEARD)]
     return [mel(torch.from_numpy(audio.read(file, mel.config.sampling_rate, 0.0, HEARD_SECONDS))) for file in chosen]
 
