@@ -9,11 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from laminal import audio
+from laminal.cache import CodesCache
 from laminal.codecs import mimo
 from laminal.codecs.base import Codec
 from laminal.codecs.load import load_codec
 from laminal.codecs.mimo import MimoCodec
 from laminal.errors import RequestError
+from laminal.features import Token, word_features
+from oracle_codec import voices
 from oracle_mimo import SMALL, Oracle, write
 
 HOP = 96  # samples of the small one
@@ -266,3 +269,13 @@ def test_what_cannot_be_used_is_refused_in_one_line(folder, codec, tmp_path):
     }.items():
         with pytest.raises(RequestError, match=reason):
             call()
+
+
+def test_probes_read_words_at_its_own_rate(codec, tmp_path):
+    corpus = voices(tmp_path, speakers=2, each=1)  # 16 kHz
+    tokens = [Token(word.label, each.id, each.speaker, word.start, word.end) for each in corpus for word in each.words]
+    for how in ("audio", "features"):
+        cache = CodesCache(tmp_path / how)
+        found, again = (word_features(codec, corpus, tokens, how, cache) for _ in range(2))
+        assert found.ok.all() and found.layers == ("latent", "1", "2", "3", "4") and cache.hits == 1
+        assert np.isfinite(found.values).all() and found.values.std(0).max() > 0 and np.array_equal(found.values, again.values)
