@@ -36,8 +36,8 @@ from laminal.teachers.hubert import HubertTeacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer.yaml"
 SEEDS = (0, 1, 2)
-BATCH, PEAK = 8, 2e-3
-SEMANTIC, ACOUSTIC, COMMITMENT = 20.0, 100.0, 1000.0  # as in configs/semantic_rvq.yaml
+BATCH, PEAK = 16, 3e-3
+SEMANTIC, ACOUSTIC, COMMITMENT = 20.0, 100.0, 10.0  # the voice weighs more than in configs: no other loss is there to shape the encoder
 
 
 def teachers(kind: str, seed: int) -> tuple[HubertTeacher, EcapaTeacher]:
@@ -123,7 +123,7 @@ def judged(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, real: Corpus, voic
 
     def voice(wav: Tensor) -> Tensor:
         out = coded(tokenizer, wav[None], torch.ones_like(wav, dtype=torch.bool)[None])
-        return acoustic.projection(acoustic.pooling(out.z_rest, out.frame_mask))[0]
+        return acoustic.voice(out.z_rest, out.frame_mask)[0]
 
     frames = collect(real, features)
     with torch.no_grad():
