@@ -167,7 +167,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(exported, tmp_path):
     save_file(kept, lacking / "model.safetensors", metadata={"format": "pt"})
     cases = {
         "no folder": str(tmp_path / "absent"),
-        "no readable EnCodec": str(truncated),
+        "no readable EncodecModel": str(truncated),
         "do not fit": str(lacking),
         "is no readable|do not fit": str(changed(exported, tmp_path / "other", num_filters=8)),
         "not 'encodec'": str(changed(exported, tmp_path / "dac", model_type="dac")),
