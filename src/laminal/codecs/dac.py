@@ -20,7 +20,7 @@ class DacCodec(Summed):
 
     def __init__(self, path: str | Path, device: str = "auto", random_weights: int | None = None) -> None:
         """Load from `path`, a hub name or a folder; `random_weights`: seed of a copy with the library's random initialisation."""
-        model, _ = pretrained.obtain("DacModel", path, ("dac",), random_weights)
+        model, _ = pretrained.obtain({"dac": "DacModel"}, path, random_weights)
         self.model, self.device = model.to(pretrained.device(device)), pretrained.device(device)
         config = model.config
         self.name, self.sample_rate, self.hop = Path(path).name, int(config.sampling_rate), int(config.hop_length)

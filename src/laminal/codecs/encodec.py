@@ -33,7 +33,7 @@ class EncodecCodec(Summed):
         `random_weights`: seed of a copy with random weights. Raises RequestError for a model that normalises or cuts its input (the
         published 48 kHz one) or whose weights do not fit.
         """
-        model, folder = pretrained.obtain("EncodecModel", path, ("encodec",), random_weights)
+        model, _ = pretrained.obtain({"encodec": "EncodecModel"}, path, random_weights)
         self._check(model.config, str(path))
         if random_weights is not None:
             _draw_codebooks(model, random_weights)
@@ -97,9 +97,9 @@ class EncodecCodec(Summed):
 def _draw_codebooks(model: EncodecModel, seed: int) -> None:
     """Give the random copy codebooks: the library starts them at zero, to be filled by training."""
     residual = model.encoder(bursts(model.config.sampling_rate, HEARD, seed)[:, None])[0].T
-    for number, layer in enumerate(model.quantizer.layers):
+    for number in range(model.config.num_quantizers):
         entries = random_entries(residual, model.config.codebook_size, seed + number)
-        layer.codebook.embed.copy_(entries)
+        model.quantizer.get_buffer(f"layers.{number}.codebook.embed").copy_(entries)
         residual = residual - entries[nearest_as_stock(residual, entries)]
 
 

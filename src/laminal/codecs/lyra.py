@@ -41,8 +41,8 @@ class LyraCodec(Summed):
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise RequestError(
-                f"path={path} lacks {', '.join(missing)}; download lyra/model_coeffs of the repository google/lyra (tag v1.3.2) into a folder, "
-                "say models/lyra_v2, and say path=models/lyra_v2"
+                f"path={path} lacks {', '.join(missing)}; download lyra/model_coeffs of the repository google/lyra (tag v1.3.2) into a "
+                "folder, say models/lyra_v2, and say path=models/lyra_v2"
             )
         self._litert()
         held = {name: (folder / name).read_bytes() for name in FILES}
@@ -128,7 +128,7 @@ class LyraCodec(Summed):
             if match and len(detail["shape"]) == 2 and detail["shape"][1] == WIDTH:
                 found[int(match[1] or 0)] = interpreter.get_tensor(detail["index"])
         if sorted(found) != list(range(46)):
-            raise RequestError(f"{folder / QUANTIZER} has {len(found)} codebooks of {WIDTH} dimensions, not 46; take the file of tag v1.3.2")
+            raise RequestError(f"{folder / QUANTIZER} has {len(found)} codebooks of width {WIDTH}, not 46; take the file of tag v1.3.2")
         return torch.from_numpy(np.stack([found[number] for number in range(46)]))
 
     @staticmethod

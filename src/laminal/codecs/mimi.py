@@ -21,18 +21,16 @@ class MimiCodec(Summed):
     decoder input of `MimiModel.decode`, difference 0; the codes are those of `MimiModel.encode` without a mask. Causal.
     """
 
-    def __init__(
-        self, path: str | Path, device: str = "auto", codebooks: int | None = None, random_weights: int | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, device: str = "auto", codebooks: int | None = None, random_weights: int | None = None) -> None:
         """Load from `path`, a hub name or a folder; `codebooks`: the first so many (Moshi and the seed study use 8), None for all.
 
         `random_weights`: seed of a copy with random weights. Raises RequestError for a count of codebooks that the model does not have.
         """
-        model, _ = pretrained.obtain("MimiModel", path, ("mimi",), random_weights)
+        model, _ = pretrained.obtain({"mimi": "MimiModel"}, path, random_weights)
         config = model.config
         least, most = int(config.num_semantic_quantizers), int(config.num_quantizers)
         if model.encoder is None or model.decoder is None or config.audio_channels != 1:
-            raise RequestError(f"path={path}: half a Mimi, or one of {config.audio_channels} channels; take a whole mono model (kyutai/mimi)")
+            raise RequestError(f"path={path}: half a Mimi, or {config.audio_channels} channels; take a whole mono model (kyutai/mimi)")
         if codebooks is not None and not least <= codebooks <= most:
             raise RequestError(f"codebooks={codebooks}: {Path(path).name} has {least} to {most}; give one of these, or null for all")
         if random_weights is not None:

@@ -28,7 +28,7 @@ class WhisperEncoderCodec(Encoder):
         """Load from `path`, a hub name or a folder (its decoder is not needed); `random_weights`: seed of a random copy."""
         if window not in ("crop", "whole"):
             raise RequestError(f"window={window} is neither crop nor whole; crop hears the audio alone, whole the silence up to 30 s too")
-        model, _ = pretrained.obtain("WhisperModel", path, ("whisper",), random_weights, DECODER, DECODER)
+        model, _ = pretrained.obtain({"whisper": "WhisperModel"}, path, random_weights, DECODER, DECODER)
         self.window, self.device = window, pretrained.device(device)
         self.encoder = model.get_encoder().to(self.device)
         self.mel = LogMel(self.encoder.config.num_mel_bins).to(self.device)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,32 +114,38 @@ def _first(names: Sequence[str]) -> str:
 
 
 def fresh(name: str, folder: Path, seed: int) -> Any:
-    """Make the transformers class `name` by the config.json of `folder` with the library's own random initialisation under `seed`; no weight is read."""
+    """Make the transformers class `name` by the config.json of `folder`, initialised by the library under `seed`; no weight is read."""
     kind = kind_of(name)
     try:
         config = kind.config_class.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise RequestError(f"{folder}/config.json is no readable configuration ({str(error).splitlines()[0]}); download it again") from error
+        reason = str(error).splitlines()[0]
+        raise RequestError(f"{folder}/config.json is no readable configuration ({reason}); download it again") from error
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return kind(config).float().eval().requires_grad_(False)
 
 
 def obtain(
-    name: str, path: str | Path, types: Sequence[str], random_weights: int | None, foreign: Sequence[str] = (), unused: Sequence[str] = ()
+    classes: Mapping[str, str], path: str | Path, random_weights: int | None, foreign: Sequence[str] = (), unused: Sequence[str] = ()
 ) -> tuple[Any, Path]:
-    """Find `path`, check its type, load the class `name` from it (or make the random copy of seed `random_weights`); also give the folder."""
+    """Find `path` and load the class that `classes` has for its model_type, or make a copy random by seed `random_weights`.
+
+    Also gives the folder; raises RequestError as `find`, `check_type` and `load` do.
+    """
     folder = find(path, NEEDS if random_weights is None else NEEDS[:2])
-    check_type(folder, types)
+    name = classes[check_type(folder, tuple(classes))]
     return (load(name, folder, foreign, unused) if random_weights is None else fresh(name, folder, random_weights)), folder
 
 
-def weights_sha256(model: torch.nn.Module, **settings: Any) -> str:
-    """Hash architecture and weights of a transformers model, and `settings`: all that its features depend on."""
+def weights_sha256(model: torch.nn.Module, unless: Sequence[str] = (), **settings: Any) -> str:
+    """Hash what features depend on: architecture, weights (not those that end in `unless`) of a transformers model, and `settings`."""
     config: dict[str, Any] = model.config.to_dict()  # type: ignore[operator, union-attr]
     kept = {name: value for name, value in config.items() if name not in PASSING}
     digest = hashlib.sha256(json.dumps([kept, settings], sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
+        if name.endswith(tuple(unless)):
+            continue
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from laminal.nn import pretrained
 
 CLASSES = {"hubert": "HubertModel", "wavlm": "WavLMModel", "wav2vec2": "Wav2Vec2Model"}
 RATE = 16_000  # Hz
-HEADS = ("lm_head.", "project_hid.", "project_q.", "quantizer.", "projector.", "classifier.", "layer_weights")  # of pre-training and of tasks
+HEADS = ("lm_head.", "project_hid.", "project_q.", "quantizer.", "projector.", "classifier.", "layer_weights")  # of other tasks
 UNUSED = ("masked_spec_embed",)  # of masking, in training alone
 
 
@@ -29,10 +29,7 @@ class SpeechEncoder:
 
         Raises RequestError for another type of model, or weights that do not fit.
         """
-        folder = pretrained.find(path, pretrained.NEEDS if random_weights is None else pretrained.NEEDS[:2])
-        kind = CLASSES[pretrained.check_type(folder, tuple(CLASSES))]
-        given = random_weights is None
-        self.network = pretrained.load(kind, folder, HEADS, UNUSED) if given else pretrained.fresh(kind, folder, random_weights or 0)
+        self.network, folder = pretrained.obtain(CLASSES, path, random_weights, HEADS, UNUSED)
         self.device = pretrained.device(device)
         self.network.to(self.device)
         config = self.network.config
@@ -41,7 +38,7 @@ class SpeechEncoder:
         strides = [prod(config.conv_stride[:index]) for index in range(len(config.conv_stride))]
         self.field = 1 + sum((kernel - 1) * stride for kernel, stride in zip(config.conv_kernel, strides))  # samples that a frame sees
         if self.field < self.hop:
-            raise RequestError(f"path={path}: a frame sees {self.field} samples and the next starts after {self.hop}; take a network without gaps")
+            raise RequestError(f"path={path}: frames see {self.field} samples every {self.hop}; take a network that hears all of the audio")
         self.margin = (self.field - self.hop) // 2
         self.normalise = bool(pretrained.read_json(folder / "preprocessor_config.json", {}).get("do_normalize", True))
         self.revision = pretrained.weights_sha256(self.network, normalise=self.normalise, clock=1)
