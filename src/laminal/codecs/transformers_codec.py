@@ -40,9 +40,7 @@ class TransformersCodec(Summed):
         self.model, self.device = model.to(pretrained.device(device)), pretrained.device(device)
         config = model.config
         self.quantizer: Any = getattr(model, "quantizer", None)
-        self.books: Any = next(
-            (books for each in ("quantizers", "layers") if (books := getattr(self.quantizer, each, None)) is not None), None
-        )
+        self.books: Any = getattr(self.quantizer, "quantizers", None) or getattr(self.quantizer, "layers", None)
         rate = getattr(config, "sampling_rate", None) or getattr(config, "sample_rate", None)
         hop = getattr(config, "hop_length", None)
         if self.books is None or rate is None or hop is None or not all(hasattr(each, "decode") for each in self.books):
@@ -125,6 +123,7 @@ def _class_of(kind: str, path: str | Path) -> str:
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
     name = MODEL_MAPPING_NAMES.get(kind)
-    if name is None:
-        raise RequestError(f"path={path}: transformers has no model of type {kind!r}; write its own codec (docs/codecs.md)")
-    return name if isinstance(name, str) else name[0]
+    made = pretrained.kind_of(name) if isinstance(name, str) else None
+    if made is None or not (hasattr(made, "encode") and hasattr(made, "decode")):
+        raise RequestError(f"path={path}: type {kind!r} is no audio tokenizer of transformers; write its own codec (docs/codecs.md)")
+    return str(name)

@@ -90,7 +90,9 @@ def load(name: str, folder: Path, foreign: Sequence[str] = (), unused: Sequence[
     logging.disable_progress_bar()
     try:
         with torch.random.fork_rng(devices=[]):
-            model, found = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+            model, found = kind.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RequestError(f"{folder} is no readable {name} ({reason}); download the folder again") from error

@@ -45,10 +45,14 @@ class SpeechEncoder:
 
     @torch.no_grad()
     def hidden_states(self, wav: Float[Tensor, "b t"]) -> list[Float[Tensor, "b n d"]]:
-        """Give what enters the first layer, then each layer's output, as the library's `hidden_states`."""
+        """Give what enters the first layer, then each layer's output: the library's `hidden_states`, its `last_hidden_state` at the end.
+
+        In networks that normalise after the last layer (the large ones) the library's own list may hold that layer before it.
+        """
         if self.normalise:
             wav = (wav - wav.mean(1, keepdim=True)) / (wav.var(1, keepdim=True, unbiased=False) + 1e-7).sqrt()
         frames = -(-wav.shape[1] // self.hop)
         heard = (frames - 1) * self.hop + self.field  # samples that so many frames see
         padded = torch.nn.functional.pad(wav, (self.margin, heard - self.margin - wav.shape[1]))
-        return list(self.network(padded, output_hidden_states=True).hidden_states)
+        found = self.network(padded, output_hidden_states=True)
+        return [*found.hidden_states[:-1], found.last_hidden_state]
