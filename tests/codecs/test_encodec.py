@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import codec_contract as contract
 import numpy as np
 import pytest
 import torch
@@ -149,6 +150,22 @@ def test_a_frame_ends_with_its_hop(folder):
         moved = wav.clone()
         moved[0, sample] += 1.0
         assert (codec.layers(moved)["latent"][0] - before).abs().amax(1).nonzero()[0].item() == first
+
+
+def test_it_keeps_the_contract(folder):
+    codec = EncodecCodec(folder, device="cpu")
+    contract.a_frame_for_every_hop_begun(codec)
+    contract.layers_come_from_codes(codec)
+    contract.a_causal_codec_hears_no_future(codec)
+    contract.the_delay_is_told(codec, frames=3)
+    assert codec.device == torch.device("cpu") == codec.encode(noise(0)).device
+
+
+def test_a_random_copy(folder):
+    published, first, again = EncodecCodec(folder), EncodecCodec(folder, random_weights=1), EncodecCodec(folder, random_weights=1)
+    contract.layers_come_from_codes(first)
+    assert first.revision == again.revision != published.revision
+    assert torch.equal(first.encode(noise(1)), again.encode(noise(1)))
 
 
 def changed(source: Path, target: Path, **settings) -> Path:
