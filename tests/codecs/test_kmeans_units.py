@@ -142,8 +142,8 @@ def test_a_random_copy(codec, folders, tmp_path):
 def test_the_command(folders, librispeech_mini, tmp_path, capsys):
     """End to end on real speech, with overrides; a wrong word exits with 2 and one line."""
     chapter = sorted(librispeech_mini.rglob("*.flac"))[0].parent
-    words = ["corpus=librispeech", f"corpus.root={chapter}", "corpus.alignments=none", f"codec.path={tmp_path / 'units'}",
-             f"codec.encoder={folders['hubert']}", "codec.layer=1", "codec.k=16", "frames=500", "iterations=3", "codec.device=cpu"]  # fmt: skip
+    words = ["corpus=librispeech", f"corpus.root={chapter}", "corpus.alignments=none", f"codec.path={tmp_path / 'units'}", "codec.layer=1",
+             f"codec.encoder={folders['hubert']}", "codec.k=16", "frames=500", "iterations=3", "codec.device=cpu"]  # fmt: skip
     assert fit_kmeans.main(words) == 0 and "16 centres" in capsys.readouterr().out
     assert json.loads((tmp_path / "units" / "fit.json").read_text())["corpus"] == "librispeech"
     assert load_codec("kmeans", path=str(tmp_path / "units"), encoder=str(folders["hubert"]), layer=1, k=16).codebook_size == 16

@@ -24,7 +24,8 @@ class EncodecCodec(Summed):
     """EncodecModel (Defossez et al. 2022) at its full bandwidth: layer k = sum of the first k codebooks' vectors.
 
     The last layer equals the library's own decoder input, difference 0, and the codes are those of `EncodecModel.encode`. Weight norm is
-    folded by the operation that it runs in every forward, which changes no bit. Batches hold equal lengths.
+    folded by the operation that it runs in every forward, which changes no bit. Batches hold equal lengths. Causal, but for the first six
+    frames: its convolutions pad by reflection, so these hear some frames that follow them.
     """
 
     def __init__(self, path: str | Path, device: str = "auto", random_weights: int | None = None, name: str | None = None) -> None:
