@@ -47,8 +47,10 @@ def find(path: str | Path, needs: Sequence[str] = NEEDS) -> Path:
 
 def read_json(file: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:
     """Read a JSON object; `default` where the file is missing; raises RequestError where there is no default or it is broken."""
-    if default is not None and not file.is_file():
-        return default
+    if not file.is_file():
+        if default is not None:
+            return default
+        raise RequestError(f"{file.parent} has no {file.name}; give a folder of save_pretrained, or download it again")
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
