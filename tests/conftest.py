@@ -48,6 +48,12 @@ def whisper_base_encoder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def lyra_v2() -> Path:
+    """Folder of the real Lyra V2."""
+    return _folder("LAMINAL_WEIGHTS", "weights", "lyra_v2")
+
+
+@pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory) -> Path:
     """Folder of chirps in words, by six speakers."""
     from oracle_training import chirps

@@ -111,8 +111,9 @@ class Reconstruction:
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
         """Measure the codec; encoders that cannot decode have nothing here."""
-        if not codec.codebooks:
-            yield Undefined(probe=self.name, what="all", reason=f"{codec.name} has no codes to decode")
+        if not codec.codebooks or not getattr(codec, "decodes", True):
+            lack = "vocoder" if codec.codebooks else "codes to decode"
+            yield Undefined(probe=self.name, what="all", reason=f"{codec.name} has no {lack}")
             return
         groups = self._originals(codec.sample_rate)
         used = [excerpt for group in groups for excerpt in group.excerpts]
