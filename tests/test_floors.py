@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs",
      "codesfile"},
     {"corpora", "codecs", "teachers", "cache"},
-    {"losses", "features", "longaudio"},
+    {"losses", "features", "longaudio", "encoded"},
     {"probes", "lm"},
     {
         "task", "callback", "metrics", "dashboard", "tensorboard", "workspace", "sinks", "report", "experiment", "runfolder", "cli",

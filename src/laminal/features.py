@@ -15,6 +15,7 @@ from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Utterance
 from laminal.errors import DataError, RequestError
 from laminal.lexicon import pronounce
+from laminal.progress import track
 
 Slice = Literal["audio", "features"]
 Mode = Literal["cumulative", "single", "residual"]
@@ -105,7 +106,7 @@ def word_features(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slice: 
     blocks = list(_blocks(corpus, tokens))
     failed: dict[str, str] = {}
     found: list[tuple[list[int], tuple[str, ...], np.ndarray, int]] = []
-    for block in blocks:
+    for block in track(blocks, f"words, slice {slice}", len(blocks)):
         rows, shard = _shard(codec, corpus, block, tokens, slice, cache, failed)
         if rows:
             found.append((rows, *_layers(codec, shard), int(shard.empty.sum())))
@@ -118,6 +119,16 @@ def word_features(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slice: 
     for rows, _, block_values, _ in found:
         values[rows], ok[rows] = block_values, True
     return WordFeatures(layers, values, ok, sum(empty for *_, empty in found), tuple(failed.items()))
+
+
+def fill(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slices: Sequence[Slice], cache: CodesCache, share: tuple[int, int]) -> None:
+    """Encode one process's share (its number, how many there are) of what `word_features` will ask for, into the cache."""
+    number, processes = share
+    every = [(slice, block) for slice in slices for block in _blocks(corpus, tokens)]
+    mine = every[number::processes]
+    for slice, block in track(mine, "words", len(mine)):
+        if _kept(codec, block, tokens, slice, cache) is None:
+            _shard(codec, corpus, block, tokens, slice, cache, {})
 
 
 Block = list[tuple[Utterance, list[int]]]  # utterances and the rows of their tokens
@@ -146,10 +157,10 @@ def _shard(
     codec: Codec, corpus: Corpus, block: Block, tokens: Sequence[Token], slice: Slice, cache: CodesCache | None, failed: dict[str, str]
 ) -> tuple[list[int], Shard]:
     """Rows of the block that could be read, and their shard; from the cache where it is there."""
-    key = _key(codec, block, tokens, slice) if cache is not None else None
-    if cache is not None and key is not None and (shard := cache.get(key)) is not None:
+    if (shard := _kept(codec, block, tokens, slice, cache)) is not None:
         return [row for _, rows in block for row in rows], shard
     bad: dict[str, str] = {}
+    read: Block = []
     wavs: list[tuple[Tensor, list[int]]] = []
     for utterance, rows in block:
         try:
@@ -157,16 +168,25 @@ def _shard(
             latest, length = max(tokens[row].end for row in rows), len(wav) / codec.sample_rate
             if latest > length + 2 * TICK:
                 raise DataError(f"{utterance.path}: words to {latest:.2f} s but audio to {length:.2f} s; align it again")
+            read.append((utterance, rows))
             wavs.append((wav, rows))
         except DataError as error:
             bad[utterance.id] = str(error)
-    read = [row for _, rows in wavs for row in rows]
-    encoded = dict(_encoded_cuts(codec, wavs, tokens) if slice == "audio" else _encoded_utterances(codec, wavs, tokens))
-    shard = _gather(codec, [encoded[row] for row in read])
     failed |= bad
-    if cache is not None and key is not None and not bad:
-        cache.put(key, shard)
-    return read, shard
+    good = [row for _, rows in wavs for row in rows]
+    shard = _kept(codec, read, tokens, slice, cache) if bad else None  # an entry holds what could be read, under its own name
+    if shard is None:
+        encoded = dict(_encoded_cuts(codec, wavs, tokens) if slice == "audio" else _encoded_utterances(codec, wavs, tokens))
+        shard = _gather(codec, [encoded[row] for row in good])
+        key = _key(codec, read, tokens, slice) if cache is not None and read else None
+        if cache is not None and key is not None:
+            cache.put(key, shard)
+    return good, shard
+
+
+def _kept(codec: Codec, block: Block, tokens: Sequence[Token], slice: Slice, cache: CodesCache | None) -> Shard | None:
+    key = _key(codec, block, tokens, slice) if cache is not None and block else None
+    return cache.get(key) if cache is not None and key is not None else None
 
 
 def _key(codec: Codec, block: Block, tokens: Sequence[Token], slice: Slice) -> str | None:

@@ -49,6 +49,20 @@ def gathered(value: T) -> list[T]:
     return [value] if every is None else every
 
 
+def from_first(value: T) -> T:
+    """Give what rank 0 holds to every rank; every rank must call it."""
+    held = [value]
+    if world()[1] > 1:
+        dist.broadcast_object_list(held)
+    return held[0]
+
+
+def wait() -> None:
+    """Wait until every rank is here."""
+    if world()[1] > 1:
+        dist.barrier()
+
+
 def sum_over_ranks(values: Tensor) -> Tensor:
     """Sum `values` over all ranks, in place; every rank must call it."""
     if world()[1] > 1:
