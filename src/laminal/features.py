@@ -127,8 +127,7 @@ def fill(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slices: Sequence
     every = [(slice, block) for slice in slices for block in _blocks(corpus, tokens)]
     mine = every[number::processes]
     for slice, block in track(mine, "words", len(mine)):
-        if _kept(codec, block, tokens, slice, cache) is None:
-            _shard(codec, corpus, block, tokens, slice, cache, {})
+        _shard(codec, corpus, block, tokens, slice, cache, {})
 
 
 Block = list[tuple[Utterance, list[int]]]  # utterances and the rows of their tokens
