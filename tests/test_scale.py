@@ -277,8 +277,8 @@ def command(folder: Path, speech: Path, name: str, cache: Path | str, *more: str
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)
     ]  # fmt: skip
     return [
-        *head, str(ROOT / "probe.py"), f"codec={folder}/mine.py:Mine", f"codec.log={folder / name}.log", "--config", str(folder / "small.yaml"),
-        "corpus=folder", f"corpus.root={speech}", f"out={folder / name}", f"cache={cache}", *more,
+        *head, str(ROOT / "probe.py"), f"codec={folder}/mine.py:Mine", f"codec.log={folder / name}.log", "--config",
+        str(folder / "small.yaml"), "corpus=folder", f"corpus.root={speech}", f"out={folder / name}", f"cache={cache}", *more,
     ]  # fmt: skip
 
 
