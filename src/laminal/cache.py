@@ -30,7 +30,8 @@ class Shard:
     """Words in a fixed order: their codes one after the other, and what cannot be looked up from codes, already pooled over frames.
 
     `lengths` counts the frames of each word (0: no codes); `direct` holds the layers that are kept as they are ("latent", or all layers
-    of an encoder without codes); `empty` marks words without a frame centre, which took the nearest frame.
+    of an encoder without codes); `empty` marks words without a frame centre, which took the nearest frame. `bad` numbers the utterances of
+    the request that could not be read, with reasons: their words are not here.
     """
 
     codes: Integer[np.ndarray, "q n"]
@@ -38,6 +39,7 @@ class Shard:
     direct: Float[np.ndarray, "w direct d"]
     names: tuple[str, ...]  # of the direct layers
     empty: Bool[np.ndarray, " w"]
+    bad: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -59,15 +61,18 @@ class CodesCache:
 
     def get(self, key: str) -> Shard | None:
         """Give the shard of `key`; None where there is none or it is broken (then it is noted and removed)."""
-        held = self.fetch(key, ("codes", "lengths", "direct", "names", "empty"))
+        held = self.fetch(key, ("codes", "lengths", "direct", "names", "empty", "bad", "reasons"))
         if held is None:
             return None
-        return Shard(held["codes"], held["lengths"], held["direct"], tuple(map(str, held["names"])), held["empty"])
+        bad = tuple((int(place), str(reason)) for place, reason in zip(held["bad"], held["reasons"]))
+        return Shard(held["codes"], held["lengths"], held["direct"], tuple(map(str, held["names"])), held["empty"], bad)
 
     def put(self, key: str, shard: Shard) -> None:
         """Store `shard`; where the disk refuses, warn once and go on without."""
-        names = np.array(shard.names, dtype=np.str_)
-        self.store(key, codes=shard.codes, lengths=shard.lengths, direct=shard.direct, names=names, empty=shard.empty)
+        named = {"names": shard.names, "reasons": [reason for _, reason in shard.bad]}
+        texts = {name: np.array(each, dtype=np.str_) for name, each in named.items()}
+        bad = np.array([place for place, _ in shard.bad], dtype=np.int64)
+        self.store(key, codes=shard.codes, lengths=shard.lengths, direct=shard.direct, empty=shard.empty, bad=bad, **texts)
 
     def fetch(self, key: str, names: tuple[str, ...]) -> dict[str, np.ndarray] | None:
         """Give the arrays `names` of `key`; None where there are none or they are broken (then that is noted and they are removed)."""
