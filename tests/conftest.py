@@ -7,6 +7,7 @@ from jaxtyping import install_import_hook
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("LAMINAL_CODES", "off")  # no test leaves codes in the home folder
 install_import_hook("laminal", "beartype.beartype")
 
 import pytest  # noqa: E402

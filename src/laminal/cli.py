@@ -61,7 +61,7 @@ def run(main: Callable[[Sequence[str]], int | None], usage: str) -> None:
         print(f"error: {error}; the work stopped: what was written before is whole", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("stopped; train.py resume=<the run's folder> goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command goes on (train.py: resume=<the run's folder>)", file=sys.stderr)
         sys.exit(130)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from laminal import config as settings
 from laminal import probing
+from laminal.cache import usual_cache
 from laminal.errors import RequestError
+from laminal.nn import ranks
 from laminal.results import Results
 
 
@@ -17,6 +19,8 @@ def probe(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> 
 
     target, on = prepared(own, configs, rest)
     results = probing.probe(target, on)
+    if ranks.world()[0]:  # under torchrun rank 0 writes
+        return 0
     for line in sentences.summary(results.score_table()):
         print(line)
     print(folder.write(target.folder))
@@ -27,7 +31,7 @@ def prepared(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) 
     """Load what `ckpt=` or `codec=` names and what it is probed on."""
     out = Path(str(own["out"])) if own.get("out") else None
     names = listed(own.get("probe"))
-    cache = None if own.get("cache") is None else str(own["cache"])
+    cache = usual_cache(own.get("cache"), own.get("cache.limit"))
     if own.get("ckpt"):
         path = Path(str(own["ckpt"]))
         if not path.exists():
@@ -63,6 +67,8 @@ def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -
             target, on = prepared(dict(own) | {"ckpt": path}, configs, rest)
             found.append(probing.probe(target, on))
         sides.append(found)
+    if ranks.world()[0]:
+        return 0
     names = tuple(str(what) for what in (own["ckpt"], own["against"]))
     compared = compare.paired(sides[0], sides[1])
     print(f"A = {names[0]}\nB = {names[1]}")

@@ -1,12 +1,11 @@
 """ABX over phones: which cells of phones and speakers there are, and the error of a layer in each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from laminal.features import frame_spans
 from laminal.measures.abx import abx_score, angular_dtw
 
 TOKENS = 3  # of each phone and speaker in a cell
@@ -69,17 +68,17 @@ def abx_cells(phones: Sequence[Phone], across: bool, count: int, seed: int) -> l
 
 
 def abx_errors(
-    cells: Sequence[Cell], layers: Mapping[str, Sequence[Float[np.ndarray, "_ d"]]], rate: float
+    cells: Sequence[Cell], layers: Mapping[str, Mapping[int, Float[np.ndarray, "_ d"]]], span: Callable[[Phone], tuple[int, int]]
 ) -> dict[str, Float[np.ndarray, " cells"]]:
     """Error of each cell in each layer, 1 - ABX score, by angular dynamic time warping of the phones' frames.
 
-    `layers` holds the features of every utterance, (n, d) each. Phones of equal length are warped together: no padding, fewer steps.
+    `layers` holds the features of every utterance by its number, (n, d) each, and `span` says in which rows of them, first and after the
+    last, a phone lies. Phones of equal length are warped together: no padding, fewer steps.
     """
     pairs = [(x, other) for cell in cells for x in cell.x for other in (*cell.a, *cell.b)]
     phones = list(dict.fromkeys(phone for pair in pairs for phone in pair))
     number = {phone: index for index, phone in enumerate(phones)}
-    lengths = [len(frames) for frames in next(iter(layers.values()))]
-    spans = [_span(phone, rate, lengths[phone.utterance]) for phone in phones]
+    spans = [span(phone) for phone in phones]
     sides = np.array([(number[x], number[other]) for x, other in pairs])
     size = np.array([stop - first for first, stop in spans])
     shapes = size[sides]
@@ -103,8 +102,3 @@ def _cell_errors(cells: Sequence[Cell], distances: Float[np.ndarray, " pairs"]) 
         errors.append(1 - abx_score(table[:, : len(cell.a)], table[:, len(cell.a) :]))
         place += size
     return np.array(errors)
-
-
-def _span(phone: Phone, rate: float, frames: int) -> tuple[int, int]:
-    first, stop, _ = frame_spans(np.array([phone.start]), np.array([phone.end]), rate, frames)
-    return int(first[0]), int(stop[0])
