@@ -329,7 +329,8 @@ def test_planted_codecs_have_the_right_order(planted):
     for layer in ("latent", "1", "2"):
         for metric in ("abx_within", "abx_across"):
             values = [one(found, metric, layer).value for found in (phones, meaning, speaker, noise)]
-            assert values[0] == 0 < values[1] < values[2] == 0.5 and abs(values[3] - 0.5) < 0.12
+            assert values[0] == 0 and values[2] == 0.5 and abs(values[3] - 0.5) < 0.12
+            assert 0.1 < values[1] < (0.45 if metric == "abx_across" else 0.6)  # nobody says a word twice here, but others say it
 
 
 def test_encoders_without_codes_have_abx_alone(corpus):
