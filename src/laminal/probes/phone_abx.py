@@ -10,6 +10,7 @@ from laminal.measures.abx import abx_score, angular_dtw
 
 TOKENS = 3  # of each phone and speaker in a cell
 SHORTEST = 0.03  # seconds
+DECIMALS = 6  # distances alike to so many are ties: the arc cosine of equal frames is off by 1e-8, which must not order them
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def abx_errors(
         distances = np.empty(len(pairs))
         for group in groups:
             distances[group] = angular_dtw([frames[row] for row in sides[group, 0]], [frames[row] for row in sides[group, 1]])
-        found[name] = _cell_errors(cells, distances)
+        found[name] = _cell_errors(cells, distances.round(DECIMALS))
     return found
 
 

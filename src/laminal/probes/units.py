@@ -57,7 +57,7 @@ class Units:
     """
 
     name = "units"
-    version = 1
+    version = 2
 
     def __init__(
         self, corpus: Corpus, split: Split | None, *, utterances: int, nulls: int, cells: int, maximum: int, draws: int, seed: int,
@@ -106,7 +106,7 @@ class Units:
         try:
             return utterance_frames(codec, self.corpus, self.corpus[index], self._spans.get(index, ()), self.cache)
         except DataError:
-            return None  # the corpus lists it; the count of utterances in the scores shows it
+            return None  # the count of frames in the scores shows it
 
     @cached_property
     def _cells(self) -> dict[str, list[Cell]]:
@@ -219,6 +219,10 @@ class Units:
             return
         found = contrasts(same, random, range(books))["auc"]
         for book in range(books):
+            if not np.isfinite(found.value[book]):
+                reason = f"{same.n} words said by two test speakers: too few to resample; give more speech"
+                yield Undefined(probe=self.name, what=f"lexical_auc {book + 1}", reason=reason)
+                continue
             yield Score(
                 probe=self.name, metric="lexical_auc", layer=str(book + 1), layer_mode="single", value=float(found.value[book]),
                 low=float(found.low[book]), high=float(found.high[book]), n=same.n, clusters=same.clusters, chance=0.5,
@@ -285,7 +289,7 @@ def centred(value: float, draws: Float[np.ndarray, " b"]) -> tuple[float, float]
     (0.20 to 0.29 about 0.18 on 24 utterances) although their spread is right.
     """
     low, high = (float(bound[0]) for bound in interval(draws[:, None]))
-    shift = value - float(np.nanmean(draws))
+    shift = float(value) - float(np.nanmean(draws))
     return low + shift, high + shift
 
 
