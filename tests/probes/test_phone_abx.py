@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from laminal.features import frame_spans
 from laminal.probes.phone_abx import SHORTEST, TOKENS, Cell, Phone, abx_cells, abx_errors
 
 EVERY = 10_000  # more cells than there are
@@ -134,6 +135,17 @@ def error(cell, layer, rate):
     return lost / triples
 
 
+def errors(cells, layers, rate):
+    """What the probe gets for layers that hold every frame of every utterance."""
+    counts = [len(each) for each in next(iter(layers.values()))]
+
+    def span(phone):
+        first, stop, _ = frame_spans(np.array([phone.start]), np.array([phone.end]), rate, counts[phone.utterance])
+        return int(first[0]), int(stop[0])
+
+    return abx_errors(cells, {name: dict(enumerate(layer)) for name, layer in layers.items()}, span)
+
+
 @pytest.mark.parametrize("rate,across", [(50.0, False), (50.0, True), (12.5, True), (12.5, False)])
 def test_errors_equal_the_naive_loop(phones, rate, across):
     rng = np.random.default_rng(1)
@@ -142,7 +154,7 @@ def test_errors_equal_the_naive_loop(phones, rate, across):
     few = rng.normal(size=(3, 4)).astype(np.float32)
     layers["2"] = [few[rng.integers(0, 3, n)] for n in frames]  # three codes: many ties
     cells = abx_cells(phones, across, 12, 0)
-    found = abx_errors(cells, layers, rate)
+    found = errors(cells, layers, rate)
     assert list(found) == ["latent", "1", "2"]
     for name, layer in layers.items():
         assert found[name] == pytest.approx([error(cell, layer, rate) for cell in cells], abs=1e-12), name
@@ -160,10 +172,10 @@ def test_perfect_useless_and_perverse_features(phones):
         "both": [np.tile(vector[each.label] + 0.3 * voice[each.speaker], (120, 1)) for each in apart],
     }
     for across in (False, True):
-        found = abx_errors(abx_cells(apart, across, EVERY, 0), layers, 50.0)
+        found = errors(abx_cells(apart, across, EVERY, 0), layers, 50.0)
         assert not found["phone"].any() and not found["both"].any()
         assert (found["speaker"] == 0.5).all()  # ties, all of them: rounding must not decide
     a, b = (Phone(label, "a", number, 0.1, 0.2) for number, label in enumerate(("aa", "b")))
     x = Phone("aa", "b", 2, 0.1, 0.3)
     swapped = [np.tile(vector[label], (20, 1)) for label in ("aa", "b", "b")]
-    assert abx_errors([Cell("a", (a,), (b,), (x,))], {"1": swapped}, 50.0)["1"].tolist() == [1.0]
+    assert errors([Cell("a", (a,), (b,), (x,))], {"1": swapped}, 50.0)["1"].tolist() == [1.0]
