@@ -17,7 +17,7 @@ FLOORS = [
     {"probes", "lm"},
     {
         "task", "callback", "metrics", "dashboard", "tensorboard", "workspace", "sinks", "report", "experiment", "runfolder", "cli",
-        "training", "probing",
+        "training", "checkpoints", "validation", "probing",
         "commands", "compare", "check_corpus", "dryrun", "tokenise",
     },
 ]
