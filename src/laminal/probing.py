@@ -86,6 +86,7 @@ def codec_target(name: str, arguments: Mapping[str, Any], out: Path | None) -> T
 def probe(target: Target, on: Ground) -> Results:
     """Run the probes and store what they give in the target's folder; raises the first failure after storing the rest."""
     context = dataclasses.replace(target.context, corpus=on.corpus.name, corpus_sha256=on.corpus.sha256)
+    runfolder.read_manifest(target.folder)  # a broken one is found before the work
     results = run_probes(target.codec, on.probes, context)
     stored = stored_difference(target.folder, results)
     store(target.folder, results)
