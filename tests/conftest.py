@@ -1,9 +1,21 @@
 """Test set-up: shapes and types of every laminal function are checked, one thread, real data where it is."""
 
 import os
+import random
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+# beartype draws which item of a list it looks at: from a generator of its own here, or checkpoints of two runs would differ in Python's
+_global, random.getrandbits = random.getrandbits, random.Random(0).getrandbits
+from beartype import beartype  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+
+@beartype
+def _takes_its_generator_now(items: list[int]) -> None: ...
+
+
+_takes_its_generator_now([0])
+random.getrandbits = _global
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -63,12 +63,7 @@ def twin(shelf: str, name: str) -> DictConfig:
 
 def read(path: Path) -> DictConfig:
     """Read one YAML file: `base:` (a name or a list of names) comes first, values that end in .yaml are included."""
-    try:
-        loaded = OmegaConf.load(path)
-    except (YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise RequestError(f"{path} is not readable YAML ({' '.join(str(error).split())}); mend the file") from error
-    if not isinstance(loaded, DictConfig):
-        raise RequestError(f"{path} holds {type(loaded).__name__}, not keys with values; write `key: value` lines")
+    loaded = parsed(path)
     bases = loaded.pop("base", None) or []
     merged: DictConfig | None = None
     for base in [bases] if isinstance(bases, str) else bases:
@@ -76,6 +71,17 @@ def read(path: Path) -> DictConfig:
         merged = below if merged is None else merge(merged, below, str(base))
     included = _include(loaded, path)
     return _with_twins(included) if merged is None else merge(merged, included, str(path))
+
+
+def parsed(path: Path) -> DictConfig:
+    """Parse one YAML file as it stands; raises RequestError where it is broken, or holds anything but keys with values."""
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise RequestError(f"{path} is not readable YAML ({' '.join(str(error).split())}); mend the file") from error
+    if not isinstance(loaded, DictConfig):
+        raise RequestError(f"{path} holds {type(loaded).__name__}, not keys with values; write `key: value` lines")
+    return loaded
 
 
 def load(configs: Sequence[str], overrides: Iterable[str] = ()) -> DictConfig:

@@ -116,6 +116,7 @@ def codec_target(name: str, arguments: Mapping[str, Any], out: Path | None) -> T
 def probe(target: Target, on: Ground) -> Results:
     """Run the probes and store what they give in the target's folder; raises the first failure after storing the rest."""
     context = dataclasses.replace(target.context, corpus=on.corpus.name, corpus_sha256=on.corpus.sha256)
+    runfolder.read_manifest(target.folder)  # a broken one is found before the work
     with shared_encoding(target.codec, on.probes), progress.shown():
         if ranks.world()[0]:
             return Results(context)  # rank 0 computes and writes

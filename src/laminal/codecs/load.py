@@ -74,6 +74,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises RequestError for a file that is truncated, foreign, or of another architecture.
     """
     file = path / "last.ckpt" if path.is_dir() else path
+    held = _held(file)
+    own = held["laminal"]
+    if "weights" in own:
+        beside = file.parent / Path(str(own["weights"])).name
+        codec = EncodecCodec(str(beside.resolve()), name="laminal")
+    else:
+        codec = EncodecCodec.from_module(_tokenizer(file, held).to(pretrained.device("auto")))
+    return Checkpoint(codec, int(held.get("epoch", -1)), int(own["generator_step"]))
+
+
+def load_tokenizer(file: Path) -> Tokenizer:
+    """Load the tokenizer of a checkpoint that holds its weights, in eval mode; raises as `load_checkpoint`."""
+    return _tokenizer(file, _held(file))
+
+
+def _held(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RequestError(f"{file} does not exist; give checkpoints/<run> or one of its step=*.ckpt")
     try:
@@ -82,18 +98,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RequestError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): it is truncated or not of torch") from error
     if not isinstance(held, dict) or "laminal" not in held or "state_dict" not in held:
         raise RequestError(f"{file} is no checkpoint of laminal (no 'laminal' section); for another codec say codec=NAME")
-    epoch, own = int(held.get("epoch", -1)), held["laminal"]
-    if "weights" in own:
-        beside = file.parent / Path(str(own["weights"])).name
-        return Checkpoint(EncodecCodec(str(beside.resolve()), name="laminal"), epoch, int(own["generator_step"]))
+    return held
+
+
+def _tokenizer(file: Path, held: dict[str, Any]) -> Tokenizer:
     prefix = "tokenizer."
     weights = {key.removeprefix(prefix): value for key, value in held["state_dict"].items() if key.startswith(prefix)}
     try:
-        tokenizer = Tokenizer(**own["tokenizer"])
+        tokenizer = Tokenizer(**held["laminal"]["tokenizer"])
         tokenizer.load_state_dict(weights)
     except (RuntimeError, TypeError, KeyError) as error:
         raise RequestError(f"{file} does not fit its own description ({' '.join(str(error).split())[:200]}); it is damaged") from error
-    return Checkpoint(EncodecCodec.from_module(tokenizer.eval().to(pretrained.device("auto"))), epoch, int(own["generator_step"]))
+    return tokenizer.eval()
 
 
 def _from_file(what: str, arguments: dict[str, Any]) -> Codec:

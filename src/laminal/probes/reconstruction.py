@@ -92,6 +92,7 @@ class Reconstruction:
 
     name = "reconstruction"
     version = 1
+    metrics = {name: True for name in METRICS} | {"original/wer": False}  # whether each is of a layer
 
     def __init__(
         self, corpus: Corpus, split: Split | None, *, utterances: int, seconds: float, codebooks: Sequence[int] | None,

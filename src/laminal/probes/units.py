@@ -58,6 +58,8 @@ class Units:
 
     name = "units"
     version = 2
+    metrics = dict.fromkeys(("perplexity", "usage", "dead", *QUALITIES, "lexical_auc", "spellings_per_token"), True)  # of a layer or not
+    metrics |= {"abx_within": True, "abx_across": True, "bits_nominal": False, "bits_entropy": False}
 
     def __init__(
         self, corpus: Corpus, split: Split | None, *, utterances: int, nulls: int, cells: int, maximum: int, draws: int, seed: int,

@@ -18,7 +18,7 @@ from laminal.measures.bootstrap import multiplicities
 from laminal.measures.contrast import Drawn, drawn
 from laminal.measures.distances import DISTANCES, Distance, pair_distances
 from laminal.probes.choi_sampling import SEEDS, choi_pairs
-from laminal.probes.pair_rows import MINIMUM, Column, Rows
+from laminal.probes.pair_rows import METRICS, MINIMUM, Column, Rows
 from laminal.probes.pair_sampling import Sample, sample_pairs
 from laminal.results import Items, Score, Undefined
 
@@ -37,6 +37,7 @@ class WordPairs:
 
     name = "word_pairs"
     version = 1
+    metrics = METRICS
 
     def __init__(
         self,
