@@ -9,7 +9,7 @@ from laminal import config
 from laminal.check_codec import refuse_broken
 from laminal.codecs.base import Codec
 from laminal.codecs.load import load_codec
-from laminal.errors import RequestError
+from laminal.errors import DataError, RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +22,49 @@ class Choice:
 
     def load(self) -> Codec:
         """Load it; a codec from a file of the user's is asked the cheap rules of the contract. Raises RequestError."""
-        codec = load_codec(self.what, **self.arguments)
+        codec = loaded(self.what, self.arguments)
         if ".py:" in self.what:
             refuse_broken(codec, self.what)
         return codec
 
 
-def choices(names: Sequence[str], arguments: Mapping[str, Any]) -> list[Choice]:
+def loaded(what: str, arguments: Mapping[str, Any]) -> Codec:
+    """Load a codec; what hydra wraps comes out as its own error."""
+    from hydra.errors import InstantiationException
+
+    try:
+        return load_codec(what, **arguments)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, (RequestError, DataError)):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or RequestError(
+            f"codec={what} cannot be made ({' '.join(str(error).split())[:300]}); give the arguments of its YAML"
+        ) from None
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise RequestError(f"codec={what}: {error}; give the arguments that its docstring names") from error
+
+
+def choices(names: Sequence[str], arguments: Mapping[str, Any], optional: Sequence[str] = ()) -> list[Choice]:
     """Give each named codec its label and arguments; raises RequestError where an argument or a name is nobody's.
 
-    One codec: `codec.path=DIR` is its own. Several: `codec.LABEL.path=DIR`, since `path` could be anybody's.
+    One codec: `codec.path=DIR` is its own. Several: `codec.LABEL.path=DIR`, since `path` could be anybody's. `optional` ones may be
+    unknown here: loading them says so.
     """
     labels = labels_of(names)
     for name in names:
-        known(name)
+        if name not in optional:
+            known(name)
     own: dict[str, dict[str, Any]] = {label: {} for label in labels}
     for key, value in arguments.items():
         if key in own and isinstance(value, Mapping):
             own[key] |= value
         elif len(labels) == 1:
             own[labels[0]][key] = value
+        elif not labels:
+            raise RequestError(f"codec.{key}: no codec is named; say codec=NAME")
         else:
             raise RequestError(f"codec.{key}: there are {len(labels)} codecs; say whose it is, as codec.{labels[0]}.{key}=VALUE")
     return [Choice(label, name, own[label]) for label, name in zip(labels, names, strict=True)]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 from laminal import config as settings
 from laminal import experiment, runfolder
 from laminal.cache import open_cache
+from laminal.codec_choice import Choice
 from laminal.codecs.base import Codec
-from laminal.codecs.load import load_checkpoint, load_codec
+from laminal.codecs.load import load_checkpoint
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.probes.run import run_probes
 from laminal.results import Context, Results, read_table, store
+from laminal.stored import Record, settings_of
 
 log = logging.getLogger("laminal")
 
@@ -65,6 +66,12 @@ def checkpoint_config(path: Path, configs: tuple[str, ...], overrides: list[str]
     return settings.override(config, overrides), split
 
 
+def is_run(what: str) -> bool:
+    """Whether `what` is a checkpoint or a run folder, not a codec."""
+    path = Path(what)
+    return path.suffix == ".ckpt" or (path / "last.ckpt").is_file()
+
+
 def checkpoint_target(path: Path, out: Path | None) -> Target:
     """Load a checkpoint (or the last one of a run folder) for probing."""
     loaded = load_checkpoint(path)
@@ -76,26 +83,69 @@ def checkpoint_target(path: Path, out: Path | None) -> Target:
     return Target(codec, context, out or run)
 
 
-def codec_target(name: str, arguments: Mapping[str, Any], out: Path | None) -> Target:
+def codec_target(choice: Choice, out: Path | None) -> Target:
     """Load a codec by name, folder or `file.py:Class` for probing."""
-    codec = load_codec(name, **arguments)
-    label = Path(name).stem if "/" in name or ":" in name else name
-    return Target(codec, Context(run=label, codec=codec.name, revision=codec.revision), out or Path("results") / label)
+    codec = choice.load()
+    return Target(codec, Context(run=choice.label, codec=codec.name, revision=codec.revision), out or Path("results") / choice.label)
 
 
-def probe(target: Target, on: Ground) -> Results:
-    """Run the probes and store what they give in the target's folder; raises the first failure after storing the rest."""
-    context = dataclasses.replace(target.context, corpus=on.corpus.name, corpus_sha256=on.corpus.sha256)
-    results = run_probes(target.codec, on.probes, context)
-    stored = stored_difference(target.folder, results)
-    store(target.folder, results)
-    undefined = [dataclasses.asdict(each) for each in results.undefined]
-    facts = {"undefined": undefined, "seconds": results.seconds, "corpus_facts": on.corpus.facts, "skipped": list(on.corpus.skipped)}
-    key = f"probing/{context.corpus}/step={context.step}"
-    runfolder.update_manifest(target.folder, **{key: facts | runfolder.environment(on.config)})
-    if stored is not None:
-        print(f"{stored.rows} scores of this checkpoint were stored before; largest difference to them: {stored.largest:g}")
+def probe(target: Target, on: Ground, again: bool = True) -> Results:
+    """Run the probes and store what each gives, as soon as it is there, in the target's folder; returns all of it.
+
+    What a probing that was stopped had finished is taken over; with `again=False` also what any earlier one stored with the same
+    settings, corpus and weights.
+    """
+    context, record, wanted = _planned(target, on)
+    kept = _kept(target, on) if not again or record.unfinished else set()
+    results = record.read(kept, on.probes)
+    if kept == set(on.probes):
+        if record.unfinished:
+            record.finish()
+        return results
+    if kept:
+        print(f"{context.run}: {', '.join(sorted(kept))} stored before and not repeated")
+    facts = {"corpus_facts": on.corpus.facts, "skipped": list(on.corpus.skipped), "codec": described(target.codec)}
+    record.begin(kept, **facts, **runfolder.environment(on.config))
+    rows, largest = 0, 0.0
+    for name, each in on.probes.items():
+        if name in kept:
+            continue
+        found = run_probes(target.codec, {name: each}, context)
+        before = stored_difference(target.folder, found)
+        if before is not None:
+            rows, largest = rows + before.rows, max(largest, before.largest)
+        store(target.folder, found)
+        record.add(name, wanted[name], found)
+        results.add(found)
+    record.finish()
+    if rows:
+        print(f"{rows} scores of this checkpoint were stored before; largest difference to them: {largest:g}")
     return results
+
+
+def missing(target: Target, on: Ground) -> set[str]:
+    """Give the probes that are not stored yet with these settings, corpus and weights."""
+    return set(on.probes) - _kept(target, on)
+
+
+def _planned(target: Target, on: Ground) -> tuple[Context, Record, dict[str, str]]:
+    context = dataclasses.replace(target.context, corpus=on.corpus.name, corpus_sha256=on.corpus.sha256)
+    revision, sections = target.codec.revision, on.config.probes
+    wanted = {name: settings_of(sections[name], each, on.corpus, on.split, revision) for name, each in on.probes.items()}
+    return context, Record(target.folder, context), wanted
+
+
+def _kept(target: Target, on: Ground) -> set[str]:
+    _, record, wanted = _planned(target, on)
+    own = runfolder.read_config(target.folder) if (target.folder / "config.yaml").is_file() else None
+    return record.done(wanted, on.probes, own, on.config.probes)
+
+
+def described(codec: Codec) -> dict[str, Any]:
+    """Describe a codec for reports: its rates, and what codebooks cost."""
+    names = ("name", "sample_rate", "frame_rate", "codebooks", "codebook_size", "revision", "delay", "causal")
+    found = {name: getattr(codec, name, None) for name in names}
+    return {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +165,8 @@ def stored_difference(folder: Path, results: Results) -> Difference | None:
         return None
     old, new = read_table(path), results.score_table()
     here = results.context
-    old = old[(old.step == here.step) & (old.ckpt_sha256 == here.ckpt_sha256) & (old.corpus == here.corpus)]
+    same = (old.step == here.step) & (old.ckpt_sha256 == here.ckpt_sha256) & (old.corpus == here.corpus)
+    old = old[same & (old.run == here.run) & (old.revision == here.revision)]
     both = old.merge(new, on=list(KEY), suffixes=("_old", "_new"))
     if both.empty:
         return None

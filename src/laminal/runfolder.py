@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from laminal.atomic import write_json, write_text
+from laminal.atomic import alone, write_json, write_text
 from laminal.config import plain
 from laminal.errors import RequestError
 
@@ -92,11 +92,22 @@ def read_config(folder: Path) -> DictConfig:
     return config
 
 
+def manifest(folder: Path) -> dict[str, Any]:
+    """Read manifest.json; empty where there is none, or what is there is no object."""
+    path = folder / "manifest.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def update_manifest(folder: Path, **facts: Any) -> None:
     """Add `facts` to manifest.json."""
-    path = folder / "manifest.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_json(path, known | facts)
+    with alone(folder):
+        path = folder / "manifest.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_json(path, known | facts)
 
 
 def environment(config: DictConfig) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """What changed since the first checkpoint, item by item: far sharper than two intervals side by side, for the items are the same."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +9,7 @@ import pyarrow.parquet as pq
 from laminal.compare import BY_PAIR, paired
 from laminal.errors import RequestError
 from laminal.report.headlines import SETTINGS
-from laminal.results import Context, Items, Results, read_table
+from laminal.results import Context, Results, item_blocks, read_table
 
 TOLD = [name for name in SETTINGS if name not in ("same_word", "same_speaker")]  # settings of word pairs that a report has sentences for
 BOUNDS = ["change_low", "change_high"]
@@ -59,16 +57,5 @@ def _results(path: Path, corpus: str, step: int) -> Results:
     """Items of one step as the probes gave them; what no sentence speaks of is left out."""
     chosen = [("corpus", "=", corpus), ("step", "=", step), ("layer_mode", "=", "cumulative")]
     table = pq.read_table(path, filters=chosen).to_pandas()
-    return Results(Context(run="", codec="", revision="", corpus=corpus, step=step), items=list(_items(table)))
-
-
-def _items(table: pd.DataFrame) -> Iterator[Items]:
     told = (table["probe"] != "word_pairs") | table["setting"].astype(str).str.removeprefix("random_for_").isin(TOLD)
-    for names, block in table[told].groupby([*BY_PAIR, "metric"], sort=False, observed=True):
-        facts: dict[str, Any] = dict(zip([*BY_PAIR, "metric"], map(str, names)))
-        block = block.sort_values("item")
-        clusters = [name for name in block["cluster"].astype(str)]
-        yield Items(
-            a=list(block["a"].astype(str)), b=list(block["b"].astype(str)), value=block["value"].to_numpy(),
-            cluster=clusters if all(clusters) else (), **facts,
-        )  # fmt: skip
+    return Results(Context(run="", codec="", revision="", corpus=corpus, step=step), items=list(item_blocks(table[told])))
