@@ -18,7 +18,8 @@ FLOORS = [
     {
         "task", "callback", "metrics", "dashboard", "tensorboard", "workspace", "sinks", "report", "experiment", "runfolder", "cli",
         "training", "probing",
-        "commands", "compare", "check_corpus", "check_codec", "codec_rules", "codec_choice", "stored", "backfill", "watch", "dryrun", "tokenise",
+        "commands", "compare", "check_corpus", "check_codec", "codec_rules", "codec_choice", "stored", "backfill", "watch", "dryrun",
+        "tokenise",
     },
 ]
 APART = {"losses": "probes", "probes": "losses"}  # losses and probes never meet

@@ -24,13 +24,13 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
         if path.suffix == ".ckpt":
             runs.setdefault(path.parent, []).append(path)
         elif (path / "last.ckpt").is_file():
-            runs.setdefault(path, []).extend(sorted(path.glob("*.ckpt")))
+            runs.setdefault(path, []).extend(path.glob("*.ckpt"))
     if not runs:
         raise RequestError(f"ckpt={own['ckpt']}: no checkpoint has such a name; quote the pattern, as ckpt='checkpoints/x/*.ckpt'")
     broken = 0
     for place, paths in runs.items():
         filling = Filling(place, own, configs, rest)
-        for path in paths:
+        for path in sorted(paths, key=lambda path: (path.name == "last.ckpt", path.name)):
             try:
                 print(filling.probe(path))
             except RequestError as error:

@@ -105,7 +105,7 @@ def probe(target: Target, on: Ground, again: bool = True) -> Results:
     if kept:
         print(f"{context.run}: {', '.join(sorted(kept))} stored before and not repeated")
     facts = {"corpus_facts": on.corpus.facts, "skipped": list(on.corpus.skipped), "codec": described(target.codec)}
-    record.begin(kept, **facts, **runfolder.environment(on.config))
+    record.begin(set(on.probes) - kept, **facts, **runfolder.environment(on.config))
     rows, largest = 0, 0.0
     for name, each in on.probes.items():
         if name in kept:

@@ -80,9 +80,9 @@ class Record:
             results.seconds[name] = record.get("seconds", 0.0)
         return results
 
-    def begin(self, kept: set[str], **facts: Any) -> None:
+    def begin(self, anew: set[str], **facts: Any) -> None:
         """Say that a probing runs; records of probes that are made anew go."""
-        probes = {name: record for name, record in self.facts["probes"].items() if name in kept}
+        probes = {name: record for name, record in self.facts["probes"].items() if name not in anew}
         self.facts = facts | {"probes": probes, "finished": False}
         runfolder.update_manifest(self.folder, **{self.key: self.facts})
 
