@@ -1,6 +1,7 @@
 """The codec contract: a codec that keeps it, one that breaks each rule, and the command's lines and exit codes."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +63,13 @@ def test_a_fault_is_not_blamed_on_rules_it_does_not_touch(kind):
         assert failed <= allowed | {BROKEN[kind]}
 
 
+def test_the_codec_of_the_docs_keeps_the_contract():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
+    made: dict = {}
+    exec(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0], made)
+    assert "FAIL" not in verdicts(made["Halves"]()).values()
+
+
 def test_an_encoder_without_codes_is_asked_what_applies():
     found = verdicts(planted.Encoder())
     assert set(found.values()) == {"ok", "-"} and found["layers"] == found["frame clock"] == "ok" and found["codes"] == "-"
@@ -90,6 +98,11 @@ def test_measured_delay_is_said_and_held_against_what_the_codec_says():
     Lagging.delay = 0.0
     line = next(each for each in check(Lagging()) if each.rule == "frame clock")
     assert line.verdict == "FAIL" and "delay" in line.cure
+
+
+def test_a_response_is_found_where_every_frame_moves():
+    found = {each.rule: each for each in check(planted.Levelled())}
+    assert found["frame clock"].verdict == "ok" and "ahead" in found["causality"].said, found["frame clock"].line
 
 
 def test_a_codec_of_ones_own_is_refused_before_it_is_probed():

@@ -87,7 +87,8 @@ def _missing(codec: Codec) -> Finding:
     }
     wrong = [name for name, kind in kinds.items() if not isinstance(getattr(codec, name, None), kind)]
     wrong += [name for name in ("encode", "decode", "layers") if not callable(getattr(codec, name, None))]
-    wrong += [name for name in ("sample_rate", "frame_rate", "codebook_size") if name not in wrong and getattr(codec, name) <= 0]
+    positive = ("sample_rate", "frame_rate", *(["codebook_size"] if getattr(codec, "codebooks", 0) else []))  # without codes it may be 0
+    wrong += [name for name in positive if name not in wrong and getattr(codec, name) <= 0]
     wrong += [name for name in ("name", "revision") if name not in wrong and not getattr(codec, name)]
     if "codebooks" not in wrong and codec.codebooks < 0:
         wrong.append("codebooks")

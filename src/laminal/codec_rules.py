@@ -382,13 +382,16 @@ def frame_clock(subject: Subject) -> str:
     places = np.linspace(0.15, 0.85, 12) * count
     quiet = subject.sounds[:1].repeat(len(places), 1)
     loud = quiet.clone()
-    noise = BURST * torch.randn(width, generator=torch.Generator().manual_seed(3)).to(loud.device)
+    burst = (
+        torch.randn(width, generator=torch.Generator().manual_seed(3)) + torch.linspace(0, torch.pi, width).sin()
+    )  # all frequencies, 0 too
     for row, place in enumerate(places):
-        loud[row, round(place) : round(place) + width] += noise
+        loud[row, round(place) : round(place) + width] += BURST * burst.to(loud.device)
     moved = (subject.encoded(loud, local=True) - subject.encoded(quiet, local=True)).double().pow(2).sum(2)  # b n
     if not bool((moved.amax(1) > 0).all()):
         raise BrokenRuleError("a loud burst changes no frame", "the features must follow the audio")
-    energy = moved.pow(2).cumsum(1)  # squared again: a norm over time moves every frame a little
+    # norms and attention over time move every frame: what stands out from that is the response, and its middle in energy the time
+    energy = (moved - moved.median(1, keepdim=True).values).clamp(min=0).pow(2).cumsum(1)
     middle = (energy < energy[:, -1:] / 2).sum(1).cpu().numpy()
     centres, causes = (middle + 0.5) / codec.frame_rate, (np.round(places) + width / 2) / codec.sample_rate
     slope, _ = np.polyfit(causes, centres, 1)
