@@ -123,6 +123,7 @@ def test_against_takes_codecs_on_either_side(speech, mine, tmp_path, monkeypatch
         (["a/mine.py:Codec"], ["mine"]),
         (["a/mine.py:One", "a/mine.py:Two"], ["mine-One", "mine-Two"]),
         (["runs/a/tokenizer", "runs/b/tokenizer"], ["a-tokenizer", "b-tokenizer"]),
+        (["checkpoints/demo/tokenizer"], ["demo-tokenizer"]),
         (["encodec", "encodec", "encodec"], ["encodec", "encodec-2", "encodec-3"]),
         (["facebook/encodec_24khz", "./v1.5"], ["encodec_24khz", "v1"]),
     ],

@@ -92,7 +92,8 @@ def _ways(name: str) -> list[str]:
         found = [Path(file).stem, f"{Path(file).stem}-{kind}"]
     elif "/" in name:
         path = Path(name)
-        found = [path.stem, f"{path.parent.name}-{path.stem}" if path.parent.name else path.stem]
+        both = f"{path.parent.name}-{path.stem}" if path.parent.name else path.stem
+        found = [both, path.stem] if path.name.startswith("tokenizer") else [path.stem, both]  # every run has an export of that name
     else:
         found = [name]
     return [each.replace(".", "-") for each in found]

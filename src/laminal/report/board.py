@@ -29,7 +29,15 @@ SAID = {
     "residual": "codebooks 2 to k", "over_random": "minus random, over random (%)", "mean": "mean", "minus_random": "minus random",
     "auc": "AUC against random",
 } | SETTINGS  # fmt: skip
-ORDER: dict[str, Sequence[str]] = {"split": TIERS, "slice": SLICES, "distance": DISTANCES, "layer_mode": MODES, "setting": tuple(SETTINGS)}
+METRICS = ("over_random", "mean", "minus_random", "auc")
+ORDER: dict[str, Sequence[str]] = {
+    "split": TIERS,
+    "slice": SLICES,
+    "distance": DISTANCES,
+    "layer_mode": MODES,
+    "setting": tuple(SETTINGS),
+    "metric": METRICS,
+}
 
 
 @dataclass(slots=True)

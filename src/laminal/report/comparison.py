@@ -9,13 +9,12 @@ import pandas as pd
 
 from laminal.atomic import write_text
 from laminal.report import charts, frames, html, page, provenance, published, words
-from laminal.report.board import Board, row
+from laminal.report.board import METRICS, Board, row
 from laminal.report.headlines import RECONSTRUCTION, SETTINGS, UNITS
 from laminal.report.selection import Checkpoint, checkpoints, corpora, layer_name
 from laminal.report.sentences import layer_sentence
 from laminal.results import read_table
 
-METRICS = ("over_random", "mean", "minus_random", "auc")
 CHOICES = ["metric", "setting", "split", "slice", "distance", "corpus", "kind"]
 SCALE_FREE = (
     "The codecs differ in dimensions, scale, frame rate and number of codebooks. A distance over that of random pairs in the same layer "
