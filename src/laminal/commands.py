@@ -60,7 +60,8 @@ def several(names: list[str], own: Mapping[str, Any], configs: tuple[str, ...], 
     here are said and left out; those of the command line must be there.
     """
     from laminal import compare
-    from laminal.report import folder
+    from laminal.report import comparison, folder
+    from laminal.report.selection import checkpoints
 
     arguments, rest = probing.arguments_of(rest, "codec")
     config = settings.load(configs or ("probe",), rest)
@@ -89,7 +90,8 @@ def several(names: list[str], own: Mapping[str, Any], configs: tuple[str, ...], 
     probing.runfolder.update_manifest(out, **facts)
     compared = compare.with_first(found)
     write_table(out / "comparison.parquet", compare.table(compared))
-    for line in compare.sentences(compared):
+    of_each = {each.context.run: checkpoints(each.score_table())[-1] for each in found if each.scores}
+    for line in [*comparison.sentences(of_each), *compare.sentences(compared)]:
         print(line)
     print(folder.write(out))
     return 0

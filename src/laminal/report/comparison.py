@@ -42,8 +42,7 @@ def render(folder: Path, scores: pd.DataFrame, manifest: Mapping[str, Any]) -> s
     """Give the page as text."""
     runs = runs_of(scores, manifest)
     scores = scores[scores["run"].isin(runs)]
-    found = {run: checkpoints(scores[scores["run"] == run], corpora(scores)[0]) for run in runs}
-    points = {run: each[-1] for run, each in found.items() if each}
+    points = points_of(scores, runs)
     compared = read_table(folder / "comparison.parquet") if (folder / "comparison.parquet").is_file() else pd.DataFrame()
     board = Board([])
     made = [
@@ -73,17 +72,29 @@ def facts_of(run: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _said(points: Mapping[str, Checkpoint], manifest: Mapping[str, Any], compared: pd.DataFrame) -> str:
+def sentences(points: Mapping[str, Checkpoint]) -> list[str]:
+    """Say of each codec what its first and last codebook are like, as far as the intervals go."""
     lines = []
     for run, point in points.items():
         layers = point.layers("word_pairs", "over_random")
         for layer in dict.fromkeys([*layers[:1], *layers[-1:]]):
             sentence = layer_sentence(point, layer)
             lines += [f"{run}: {sentence}"] if sentence else []
+    return lines
+
+
+def points_of(scores: pd.DataFrame, runs: Sequence[str]) -> dict[str, Checkpoint]:
+    """Give the last checkpoint of each run on the corpus with most scores."""
+    found = {run: checkpoints(scores[scores["run"] == run], corpora(scores)[0]) for run in runs} if len(scores) else {}
+    return {run: each[-1] for run, each in found.items() if each}
+
+
+def _said(points: Mapping[str, Checkpoint], manifest: Mapping[str, Any], compared: pd.DataFrame) -> str:
+    lines = sentences(points)
     lines += [f"{name} is missing: {reason}" for name, reason in (manifest.get("missing_codecs") or {}).items()]
     if len(compared):
-        runs = compared["run_b"].iloc[0]
-        lines.append(f"Differences below are from {runs}, paired by item; p is corrected (Holm) over the layers of a setting.")
+        first = compared["run_b"].iloc[0]
+        lines.append(f"Differences below are from {first}, paired by item; p is corrected (Holm) over the layers of a setting.")
     return html.section("headlines", "What the numbers say", html.listing(lines))
 
 
