@@ -1,5 +1,6 @@
 """Probe a checkpoint or a codec: `python probe.py ckpt=PATH | codec=NAME [key=value ...]`."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,15 @@ OWN = (
 
 def main(words: Sequence[str]) -> int:
     """Do what `words` say; returns the exit code."""
+    try:
+        return work(words)
+    except KeyboardInterrupt:
+        print("stopped; every probe that was done is stored, and the same words go on", file=sys.stderr)
+        return 130
+
+
+def work(words: Sequence[str]) -> int:
+    """Choose the command and run it."""
     request = cli.parse(words)
     own, rest = {}, []
     for word in request.overrides:
