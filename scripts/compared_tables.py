@@ -1,4 +1,4 @@
-"""Markdown tables of a comparison: python scripts/compared_tables.py results/A-against-B/comparison.parquet [--layers 1,8]."""
+"""Markdown tables of a comparison: python scripts/compared_tables.py results/A-against-B/comparison.parquet [--layers 1,8|1,last]."""
 
 import argparse
 from pathlib import Path
@@ -7,13 +7,15 @@ import pandas as pd
 
 SETTINGS = ("near_homophone", "synonym_core", "synonym")
 TIERS = ("trained", "new_pair", "new_word", "cross", "all")
+LAST = "last"  # all codebooks, where A and B have different numbers of them
 QUALITY = ("mel_distance", "stoi", "estoi", "pesq", "si_sdr")
 
 
 def pairs(table: pd.DataFrame, layer: str) -> list[str]:
     """Word pairs at one layer, a row for each setting and tier."""
     rows = table[(table.probe == "word_pairs") & (table.distance == "euclidean") & (table.layer == layer)]
-    lines = [f"| codebook {layer} | tier | A | B | A - B (95 %) | n |", "|---|---|---|---|---|---|"]
+    heading = "all codebooks" if layer == LAST else f"codebook {layer}"
+    lines = [f"| {heading} | tier | A | B | A - B (95 %) | n |", "|---|---|---|---|---|---|"]
     for setting in SETTINGS:
         for tier in TIERS:
             for row in rows[(rows.setting == setting) & (rows.split == tier)].itertuples():
@@ -26,7 +28,8 @@ def pairs(table: pd.DataFrame, layer: str) -> list[str]:
 def quality(table: pd.DataFrame) -> list[str]:
     """Tabulate what utterances say: reconstruction with all codebooks, and what else has items."""
     rows = table[(table.probe != "word_pairs") & table.metric.isin(QUALITY)]
-    last = str(max(map(int, rows.layer), default=0))
+    deepest = str(max((int(layer) for layer in rows.layer if layer.isdigit()), default=0))
+    last = LAST if LAST in set(rows.layer) else deepest
     lines = ["| | A | B | A - B (95 %) | p | n |", "|---|---|---|---|---|---|"]
     for row in rows[rows.layer.isin(["1", last])].itertuples():
         change = f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
@@ -41,9 +44,14 @@ def main() -> None:
     parser.add_argument("--layers", default="1,8")
     asked = parser.parse_args()
     table = pd.read_parquet(asked.comparison)
-    for layer in asked.layers.split(","):
-        print("\n".join(pairs(table, layer)), end="\n\n")
-    print("\n".join(quality(table)))
+    if "layer_mode" in table:  # comparisons of before had none
+        table = table[table.layer_mode.isin(["cumulative", ""]) | (table.probe != "word_pairs")]
+    sides = table.groupby(["run_a", "run_b"], sort=False) if "run_a" in table else [(("A", "B"), table)]
+    for (a, b), rows in sides:
+        print(f"A = {a}, B = {b}\n")
+        for layer in asked.layers.split(","):
+            print("\n".join(pairs(rows, layer)), end="\n\n")
+        print("\n".join(quality(rows)), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ def run(script: str, *words: str) -> subprocess.CompletedProcess:
         ("probe.py", ["codec=encodek"], "did you mean encodec"),
         ("probe.py", ["list=things"], "lists are"),
         ("probe.py", ["report=checkpoints/none"], "checkpoints/none"),
+        ("probe.py", ["watch=checkpoints/none"], "no such folder"),
+        ("probe.py", ["ckpt=checkpoints/none*/*.ckpt"], "no checkpoint has such a name"),
+        ("probe.py", ["codec=planted,encodek"], "did you mean encodec"),
+        ("probe.py", ["codec=planted,encodec", "codec.path=x"], "codec.planted.path"),
+        ("probe.py", ["leaderboard=checkpoints/none"], "no <run>/scores.parquet"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_exit_code_2(script, words, says):
@@ -45,6 +50,14 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(script, words, says):
     assert done.returncode == 2, done.stderr[-2000:]
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and says in lines[0] and "Traceback" not in done.stderr
+
+
+def test_a_codec_that_breaks_the_contract_fails_its_check_with_a_line_a_rule():
+    done = run("probe.py", "check=true", "codec=tests/oracle_contract.py:EachAlone")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 2 and [line.split()[0] for line in lines].count("FAIL") == 1 and len(lines) > 15
+    assert "layers sum" in next(line for line in lines if line.startswith("FAIL")) and done.stderr.count("error:") == 1
+    assert run("probe.py", "check=true", "ckpt=checkpoints/demo").returncode == 0
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path):

@@ -1,10 +1,11 @@
-"""Files appear whole or not at all: write beside the target, then rename."""
+"""Files appear whole or not at all: write beside the target, then rename; who reads and rewrites one is alone with it."""
 
+import fcntl
 import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process reads and rewrites the tables of `folder`: a training and a watcher both add rows to them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # NFS may not lock a folder: then as before, the later writer wins
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -48,24 +48,44 @@ class Comparison:
     seeds: tuple[int, int]
     higher_is_better: bool | None
     unit: str
+    names: tuple[str, str] = ("A", "B")
 
 
-def paired(a: Sequence[Results], b: Sequence[Results], seed: int = 0) -> list[Comparison]:
+LAST = "last"  # the layer of all codebooks, where A and B have different numbers of them
+
+
+def with_first(found: Sequence[Results]) -> list[Comparison]:
+    """Compare every codec with the first one; what two of them share no items of is left out."""
+    return [
+        each for other in found[1:] for each in paired([other], [found[0]], names=(other.context.run, found[0].context.run), strict=False)
+    ]
+
+
+def paired(
+    a: Sequence[Results], b: Sequence[Results], seed: int = 0, names: tuple[str, str] = ("A", "B"), strict: bool = True
+) -> list[Comparison]:
     """Compare the runs `a` (seeds of one recipe, at least one) with `b`, item by item.
 
     Word pairs: difference of (mean - random) / random, word types resampled by one draw for both. Others: mean difference of the items,
     their clusters resampled. With several runs a side, what the seeds spread enters as Student's t with Welch's degrees of freedom.
-    Raises RequestError where the two were not probed on the same items.
+    Distances are relative to random ones of the same layer, so their unit, which depends on a codec's dimensions and scale, cancels;
+    where A and B have different numbers of codebooks, layers are paired by number, and all codebooks with all ("last").
+    Raises RequestError where the two were not probed on the same items; not `strict`: where they share none there is nothing to compare.
     """
     if {r.context.corpus_sha256 for r in (*a, *b)} != {a[0].context.corpus_sha256}:
         raise RequestError("A and B were probed on different corpora: give the same corpus=NAME for both")
     blocks_a, blocks_b = [_blocks(r) for r in a], [_blocks(r) for r in b]
+    if len({_deepest(blocks) for blocks in (*blocks_a, *blocks_b)}) > 1:
+        for blocks in (*blocks_a, *blocks_b):
+            blocks |= _as_last(blocks)
     shared = [key for key in blocks_a[0] if all(key in blocks for blocks in (*blocks_a, *blocks_b))]
+    if not shared and not strict:
+        return []
     if not shared:
         raise RequestError("A and B share no items: probe both with the same probes and sizes")
     _match(shared, [*blocks_a, *blocks_b])
     found = [*_pairs(shared, blocks_a, blocks_b, seed), *_means(shared, blocks_a, blocks_b, seed)]
-    return _holm(found)
+    return [replace(each, names=names) for each in _holm(found)]
 
 
 Key = tuple[str, ...]  # BY_PAIR, then the metric
@@ -74,6 +94,22 @@ Key = tuple[str, ...]  # BY_PAIR, then the metric
 def _blocks(results: Results) -> dict[Key, Items]:
     """Items by key; those without clusters (counts of codes) are no sample, so nothing can be said of their difference."""
     return {(*(str(getattr(block, name)) for name in BY_PAIR), block.metric): block for block in results.items if len(block.cluster)}
+
+
+def _deepest(blocks: dict[Key, Items]) -> int:
+    return max((int(block.layer) for block in blocks.values() if block.probe == "word_pairs" and block.layer.isdigit()), default=0)
+
+
+def _as_last(blocks: dict[Key, Items]) -> dict[Key, Items]:
+    """Give the deepest layer of each kind once more, under the name of LAST."""
+    place = BY_PAIR.index("layer")
+    deepest: dict[Key, int] = {}
+    for key, block in blocks.items():
+        if block.layer.isdigit():
+            kind = (*key[:place], *key[place + 1 :])
+            deepest[kind] = max(deepest.get(kind, 0), int(block.layer))
+    layers = {(*kind[:place], str(layer), *kind[place:]): (*kind[:place], LAST, *kind[place:]) for kind, layer in deepest.items()}
+    return {name: blocks[key] for key, name in layers.items()}
 
 
 def _match(shared: Iterable[Key], sides: Sequence[dict[Key, Items]]) -> None:
@@ -233,29 +269,50 @@ def _holm(found: Sequence[Comparison]) -> list[Comparison]:
 
 def table(found: Sequence[Comparison]) -> pd.DataFrame:
     """Give the comparisons as a table, one row each."""
-    return pd.DataFrame([asdict(each) for each in found])
+    rows = [asdict(each) | {"seeds_a": each.seeds[0], "seeds_b": each.seeds[1]} for each in found]
+    rows = [row | {"run_a": row["names"][0], "run_b": row["names"][1]} for row in rows]
+    return pd.DataFrame(rows, columns=None if rows else TABLE).drop(columns=["names", "seeds"], errors="ignore")
 
 
-def sentences(found: Sequence[Comparison], names: tuple[str, str] = ("A", "B")) -> list[str]:
+TABLE = [
+    "probe", "metric", "setting", "split", "slice", "distance", "layer", "layer_mode", "seed", "run_a", "run_b", "a", "b", "difference",
+    "low", "high", "p", "n",
+]  # fmt: skip
+
+
+def sentences(found: Sequence[Comparison]) -> list[str]:
     """Say the headlines: near-homophones and synonyms at the first and last codebook by tier, and the quality of the speech."""
-    layers = [each.layer for each in found if each.layer.isdigit()]
-    ends = {"1", str(max(map(int, layers)))} if layers else set()
     said = []
     for each in found:
+        ends = _ends(found, each.names)
         if each.probe == "word_pairs":
             if each.setting in HEADLINES and each.layer in ends and each.distance == "euclidean" and each.layer_mode == "cumulative":
-                said.append(_pair_sentence(each, names))
+                said.append(_pair_sentence(each))
         elif each.metric in TOLD and each.layer in ends:
-            verdict = _verdict(each, names)
-            what = (
-                f"{each.metric} with {each.layer} codebooks" if each.probe == "reconstruction" else f"{each.metric}, codebook {each.layer}"
-            )
-            said.append(f"{what}: {each.a:.3f} against {each.b:.3f} ({_interval(each, '')}): {verdict}.")
+            numbers = f"{each.a:.3f} against {each.b:.3f} ({_interval(each, '')})"
+            said.append(f"{_what(each)}{_versus(each)}: {numbers}: {_verdict(each)}.")
     return said
 
 
-def _pair_sentence(each: Comparison, names: tuple[str, str]) -> str:
-    where = f"codebook {each.layer}, {each.slice} slices, {each.split}"
+def _ends(found: Sequence[Comparison], names: tuple[str, str]) -> set[str]:
+    layers = {each.layer for each in found if each.names == names}
+    numbers = [int(layer) for layer in layers if layer.isdigit()]
+    return ({"1", LAST if LAST in layers else str(max(numbers))} if numbers else set()) | ({LAST} & layers)
+
+
+def _what(each: Comparison) -> str:
+    if each.probe == "reconstruction":
+        return f"{each.metric} with {'all' if each.layer == LAST else each.layer} codebooks"
+    return f"{each.metric}, {'last codebook' if each.layer == LAST else f'codebook {each.layer}'}"
+
+
+def _versus(each: Comparison) -> str:
+    return "" if each.names == ("A", "B") else f", {each.names[0]} against {each.names[1]}"
+
+
+def _pair_sentence(each: Comparison) -> str:
+    layer = "all codebooks" if each.layer == LAST else f"codebook {each.layer}"
+    where = f"{layer}, {each.slice} slices, {each.split}{_versus(each)}"
     shown = f"{each.a:+.1%} of random against {each.b:+.1%}"
     half = (each.high - each.low) / 2
     if half > WIDEST and not _sure(each):
@@ -263,7 +320,7 @@ def _pair_sentence(each: Comparison, names: tuple[str, str]) -> str:
     elif not _sure(each):
         end = f"no difference found (p {each.p:.3f})"
     else:
-        end = f"{each.setting} pairs are {'farther apart' if each.difference > 0 else 'closer'} in {names[0]} (p {each.p:.3f})"
+        end = f"{each.setting} pairs are {'farther apart' if each.difference > 0 else 'closer'} in {each.names[0]} (p {each.p:.3f})"
     return f"{each.setting}, {where}: {shown}, difference {each.difference:+.1%} ({_interval(each, '%')}): {end}."
 
 
@@ -276,8 +333,8 @@ def _interval(each: Comparison, percent: str) -> str:
     return f"interval {each.low:+.1%} to {each.high:+.1%}" if percent else f"interval of the difference {each.low:+.3f} to {each.high:+.3f}"
 
 
-def _verdict(each: Comparison, names: tuple[str, str]) -> str:
+def _verdict(each: Comparison) -> str:
     if not _sure(each) or each.higher_is_better is None:
         return f"no difference found (p {each.p:.3f})"
-    better = names[0] if (each.difference > 0) == each.higher_is_better else names[1]
+    better = each.names[0] if (each.difference > 0) == each.higher_is_better else each.names[1]
     return f"{better} is better (p {each.p:.3f})"

@@ -34,17 +34,18 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def sinks_of(config: DictConfig, folder: Path) -> list[Sink]:
+def sinks_of(config: DictConfig, folder: Path, late: bool = False) -> list[Sink]:
     """Make the dashboards that `log.logger` names (one, or several in a list), for the first process of a run.
 
-    csv: metrics.csv and scores.parquet, which every run has. Raises RequestError where a name is unknown.
+    csv: metrics.csv and scores.parquet, which every run has. `late`: only those that show the run already, for scores of earlier epochs
+    that are measured after the training. Raises RequestError where a name is unknown.
     """
     section, names = config.log, loggers(config)
     found: list[Sink] = []
-    if "wandb" in names:
-        found.append(Wandb(folder, section.project, section.get("entity"), wandb_id(folder), plain(config)))
-    if "tensorboard" in names:
-        found.append(TensorBoard(folder))
+    if "wandb" in names and (not late or checkpoint_facts(folder)):
+        found.append(Wandb(folder, section.project, section.get("entity"), wandb_id(folder), plain(config), late))
+    if "tensorboard" in names and (not late or (folder / "tensorboard").is_dir()):
+        found.append(TensorBoard(folder, late))
     return found
 
 
@@ -90,10 +91,12 @@ class Wandb:
 
     Keys are `probe/<probe>/<setting>/<metric>/L00` (see `results.key`), drawn over `probe/epoch`; training numbers over `train/step`.
     Every metric is defined by its exact name: where a glob and Lightning's own rule overlap, the winner is random. The W&B run starts
-    with the first number. Trouble is said once, then this sink is silent.
+    with the first number. Trouble is said once, then this sink is silent. `late`: scores alone, for sounds, pictures and the tokenizer that
+    lie in the folder are of the end of the training, not of the epoch that is logged.
     """
 
-    def __init__(self, folder: Path, project: str, entity: str | None, identity: str, config: Mapping[str, Any]):
+    def __init__(self, folder: Path, project: str, entity: str | None, identity: str, config: Mapping[str, Any], late: bool = False):
+        self.late = late
         self.folder, self.project, self.entity, self.identity, self.config = folder.resolve(), project, entity, identity, config
         self._guard, self._layout, self._drawing = Guard("W&B"), Guard("The W&B workspace"), Guard("The picture of the layer curves")
         self._run: Any = None
@@ -116,7 +119,8 @@ class Wandb:
         """Log scores, tables, code use, and whatever sounds and pictures are new, over the epoch."""
         self._latest = results
         self._begin()
-        self._drawing(lambda: layer_curves(self.folder, results))
+        if not self.late:
+            self._drawing(lambda: layer_curves(self.folder, results))
         self._guard(lambda: self._log(self._scores(results) | self._media(), EPOCH, results.context.epoch))
         if self._mode == "online" and not self._guard.broken:
             self._layout(lambda: workspace.once(self.folder, self._run.entity, self.project, results.scores, sorted(self._training)))
@@ -126,7 +130,8 @@ class Wandb:
         if self._run is None:
             return
         failed = sys.exc_info()[0] is not None  # closed in a finally: the run then counts as failed
-        self._guard(self._last)
+        if not self.late:
+            self._guard(self._last)
         self._guard(lambda: self._run.finish(exit_code=int(failed)), FINISH_S if self._mode == "online" else None)
         if self._guard.broken:
             Guard("W&B's clean-up")(_leave)
@@ -189,6 +194,8 @@ class Wandb:
         return values
 
     def _media(self) -> dict[str, Any]:
+        if self.late:
+            return {}
         import wandb
 
         found: dict[str, Any] = {f"listening/{name}": wandb.Audio(str(path)) for name, path in self._sounds()}

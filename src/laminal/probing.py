@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,14 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from laminal import config as settings
 from laminal import experiment, progress, runfolder
 from laminal.cache import CodesCache
+from laminal.codec_choice import Choice
 from laminal.codecs.base import Codec
-from laminal.codecs.load import load_checkpoint, load_codec
+from laminal.codecs.load import load_checkpoint
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.nn import ranks
 from laminal.probes.run import fill, run_probes
 from laminal.results import Context, Results, read_table, store
+from laminal.stored import Record, settings_of
 
 log = logging.getLogger("laminal")
 
@@ -84,6 +88,20 @@ def checkpoint_config(path: Path, configs: tuple[str, ...], overrides: list[str]
     return settings.override(config, overrides), split
 
 
+def other_sizes(configs: tuple[str, ...], rest: list[str]) -> str:
+    """Name what makes a probing other than the run's own: a configuration file, or the overridden keys of probes; "" for none."""
+    if configs:
+        return Path(configs[-1]).stem
+    changed = sorted(word.removeprefix("probes.") for word in rest if word.startswith("probes."))
+    return re.sub(r"[^A-Za-z0-9.=_-]+", "-", ",".join(changed))[:100].strip("-")
+
+
+def is_run(what: str) -> bool:
+    """Whether `what` is a checkpoint or a run folder, not a codec."""
+    path = Path(what)
+    return path.suffix == ".ckpt" or (path / "last.ckpt").is_file()
+
+
 def checkpoint_target(path: Path, out: Path | None) -> Target:
     """Load a checkpoint (or the last one of a run folder) for probing."""
     loaded = load_checkpoint(path)
@@ -106,30 +124,87 @@ def run_name(run: Path) -> str:
     return run.resolve().name
 
 
-def codec_target(name: str, arguments: Mapping[str, Any], out: Path | None) -> Target:
+def codec_target(choice: Choice, out: Path | None) -> Target:
     """Load a codec by name, folder or `file.py:Class` for probing."""
-    codec = load_codec(name, **arguments)
-    label = Path(name).stem if "/" in name or ":" in name else name
-    return Target(codec, Context(run=label, codec=codec.name, revision=codec.revision), out or Path("results") / label)
+    codec = choice.load()
+    return Target(codec, Context(run=choice.label, codec=codec.name, revision=codec.revision), out or Path("results") / choice.label)
 
 
-def probe(target: Target, on: Ground) -> Results:
-    """Run the probes and store what they give in the target's folder; raises the first failure after storing the rest."""
-    context = dataclasses.replace(target.context, corpus=on.corpus.name, corpus_sha256=on.corpus.sha256)
-    runfolder.read_manifest(target.folder)  # a broken one is found before the work
-    with shared_encoding(target.codec, on.probes), progress.shown():
-        if ranks.world()[0]:
-            return Results(context)  # rank 0 computes and writes
-        results = run_probes(target.codec, on.probes, context)
-    stored = stored_difference(target.folder, results)
-    store(target.folder, results)
-    undefined = [dataclasses.asdict(each) for each in results.undefined]
-    facts = {"undefined": undefined, "seconds": results.seconds, "corpus_facts": on.corpus.facts, "skipped": list(on.corpus.skipped)}
-    key = f"probing/{context.corpus}/step={context.step}"
-    runfolder.update_manifest(target.folder, **{key: facts | runfolder.environment(on.config)})
-    if stored is not None:
-        print(f"{stored.rows} scores of this checkpoint were stored before; largest difference to them: {stored.largest:g}")
+def probe(target: Target, on: Ground, again: bool = True) -> Results:
+    """Run the probes and store what each gives, as soon as it is there, in the target's folder; returns all of it.
+
+    What a probing that was stopped had finished is taken over; with `again=False` also what any earlier one stored with the same
+    settings, corpus and weights. Under torchrun rank 0 computes, records and stores; the others help to encode and get nothing.
+    """
+    context, record, wanted = _planned(target, on)
+    kept = ranks.from_first(_kept(target, on) if not again or record.unfinished else set())
+    todo = {name: each for name, each in on.probes.items() if name not in kept}
+    if ranks.world()[0]:
+        if todo:
+            with shared_encoding(target.codec, todo):
+                pass
+        return Results(context)
+    results = record.read(kept, on.probes)
+    if not todo:
+        if record.unfinished:
+            record.finish()
+        return results
+    if kept:
+        print(f"{context.run}: {', '.join(sorted(kept))} stored before and not repeated")
+    facts = {"corpus_facts": on.corpus.facts, "skipped": list(on.corpus.skipped), "codec": described(target.codec)}
+    record.begin(set(todo), **facts, **runfolder.environment(on.config))
+    rows, largest = 0, 0.0
+    with shared_encoding(target.codec, todo), progress.shown():
+        for name, each in todo.items():
+            found = run_probes(target.codec, {name: each}, context)
+            before = stored_difference(target.folder, found)
+            if before is not None:
+                rows, largest = rows + before.rows, max(largest, before.largest)
+            store(target.folder, _with_namesakes(found, results))
+            record.add(name, wanted[name], found)
+            results.add(found)
+        record.finish()
+    if rows:
+        print(f"{rows} scores of this checkpoint were stored before; largest difference to them: {largest:g}")
     return results
+
+
+def missing(target: Target, on: Ground) -> set[str]:
+    """Give the probes that are not stored yet with these settings, corpus and weights; every rank must call it."""
+    return ranks.from_first(set(on.probes) - _kept(target, on))
+
+
+def _planned(target: Target, on: Ground) -> tuple[Context, Record, dict[str, str]]:
+    context = dataclasses.replace(target.context, corpus=on.corpus.name, corpus_sha256=on.corpus.sha256)
+    revision, sections = target.codec.revision, on.config.probes
+    wanted = {name: settings_of(sections[name], each, on.corpus, on.split, revision) for name, each in on.probes.items()}
+    return context, Record(target.folder, context), wanted
+
+
+def _kept(target: Target, on: Ground) -> set[str]:
+    _, record, wanted = _planned(target, on)
+    own = runfolder.read_config(target.folder) if (target.folder / "config.yaml").is_file() else None
+    kept = record.done(wanted, on.probes, own, on.config.probes)
+    anew = {each.name for name, each in on.probes.items() if name not in kept}  # rows of two sections of one probe go together
+    return {name for name in kept if on.probes[name].name not in anew}
+
+
+def _with_namesakes(found: Results, before: Results) -> Results:
+    """Add what other sections of the same probe gave just before: storing replaces all rows of a probe."""
+    names = found.probes
+    return dataclasses.replace(
+        found,
+        scores=[*(each for each in before.scores if each.probe in names), *found.scores],
+        items=[*(each for each in before.items if each.probe in names), *found.items],
+    )
+
+
+def described(codec: Codec) -> dict[str, Any]:
+    """Describe a codec for reports: its rates, and what codebooks cost."""
+    names = ("name", "sample_rate", "frame_rate", "codebooks", "codebook_size", "revision", "delay", "causal")
+    found = {name: getattr(codec, name, None) for name in names}
+    known = {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
+    return {name: value for name, value in known.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
 @contextmanager
@@ -178,7 +253,10 @@ def stored_difference(folder: Path, results: Results) -> Difference | None:
         return None
     old, new = read_table(path), results.score_table()
     here = results.context
-    old = old[(old.step == here.step) & (old.ckpt_sha256 == here.ckpt_sha256) & (old.corpus == here.corpus)]
+    same = (old.step == here.step) & (old.ckpt_sha256 == here.ckpt_sha256) & (old.corpus == here.corpus)
+    if not here.ckpt_sha256:  # weights tell a checkpoint, whatever its folder is called; a codec's name and revision tell a codec
+        same &= (old.run == here.run) & (old.revision == here.revision)
+    old = old[same]
     both = old.merge(new, on=list(KEY), suffixes=("_old", "_new"))
     if both.empty:
         return None

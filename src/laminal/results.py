@@ -1,8 +1,9 @@
 """Scores and items: the one schema of every number that laminal reports."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from laminal.atomic import replacing
+from laminal.atomic import alone, replacing
 from laminal.errors import RequestError
 
 
@@ -114,6 +115,20 @@ class Results:
     seconds: dict[str, float] = field(default_factory=dict)  # wall time by probe
     failures: dict[str, str] = field(default_factory=dict)  # probe: what it raised
 
+    @property
+    def probes(self) -> set[str]:
+        """Names of the probes that these are results of."""
+        named = {score.probe for score in self.scores} | {block.probe for block in self.items}
+        return named | {each.probe for each in self.undefined}
+
+    def add(self, others: "Results") -> None:
+        """Take over what other probes gave."""
+        self.scores += others.scores
+        self.items += others.items
+        self.undefined += others.undefined
+        self.seconds |= others.seconds
+        self.failures |= others.failures
+
     def score_table(self) -> pd.DataFrame:
         """Rows in COLUMNS' order; raises RequestError where two rows share a key."""
         rows = [asdict(self.context) | asdict(score) for score in self.scores]
@@ -164,27 +179,75 @@ def store(folder: Path, results: Results) -> None:
     They take the place of earlier rows of the same weights, step, corpus and probes; what other probes said stays.
     """
     scores = pa.Table.from_pandas(results.score_table(), schema=SCORE_SCHEMA, preserve_index=False)
-    items = results.item_table()
-    probes = {each.probe for each in results.scores} | {each.probe for each in results.items} | {each.probe for each in results.undefined}
-    _rewrite(folder / "scores.parquet", scores, SCORE_SCHEMA, results.context, probes)
-    _rewrite(folder / "items.parquet", items, ITEM_SCHEMA, results.context, probes)
+    with alone(folder):
+        _rewrite(folder / "items.parquet", results.item_table(), ITEM_SCHEMA, results)
+        _rewrite(folder / "scores.parquet", scores, SCORE_SCHEMA, results)
+
+
+def stored(folder: Path, context: Context, probes: Iterable[str]) -> Results:
+    """Read back what `store` wrote of these probes, for these weights (those of this run where there are none), step and corpus.
+
+    Undefined scores and times are in the manifest.
+    """
+    whose = "ckpt_sha256" if context.ckpt_sha256 else "run"
+    chosen = [(name, "=", getattr(context, name)) for name in (whose, "corpus", "step")] + [("probe", "in", sorted(probes))]
+    results = Results(context)
+    if not (folder / "scores.parquet").is_file() or not chosen[-1][2]:
+        return results
+    names = [each.name for each in fields(Score)]
+    rows = _read(folder / "scores.parquet", chosen)
+    for values in zip(*(rows[name].tolist() for name in names), strict=True):
+        row = dict(zip(names, values))
+        better, chance = row["higher_is_better"], row["chance"]
+        row |= {"higher_is_better": None if pd.isna(better) else bool(better), "chance": float("nan") if chance is None else chance}
+        results.scores.append(Score(**row))
+    if (folder / "items.parquet").is_file():
+        results.items += item_blocks(read_items(folder / "items.parquet", chosen))
+    return results
+
+
+BLOCK = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "split", "metric", "seed", "probe_version")
+
+
+def item_blocks(table: pd.DataFrame) -> Iterator[Items]:
+    """Put the rows of items.parquet of one checkpoint and corpus back into blocks, as the probes gave them."""
+    for values, rows in table.groupby(list(BLOCK), sort=False, observed=True):
+        block = rows.sort_values("item")
+        a, b, clusters = ([str(each) for each in block[name]] for name in ("a", "b", "cluster"))
+        weight = block["weight"].to_numpy()
+        facts: dict[str, Any] = {name: int(value) if name in _NUMBERS else str(value) for name, value in zip(BLOCK, values)}
+        yield Items(
+            a=a, b=b if any(b) else (), cluster=clusters if all(clusters) else (), value=block["value"].to_numpy(),
+            weight=None if (weight == 1).all() else weight, **facts,
+        )  # fmt: skip
+
+
+def read_items(path: Path, chosen: list[tuple[str, str, Any]]) -> pd.DataFrame:
+    """Read the rows of items.parquet that `chosen` (pyarrow's filters) names; older files get a seed and a weight."""
+    _open(path).close()
+    return completed(pq.read_table(path, filters=chosen), ITEM_SCHEMA).to_pandas()
+
+
+def _read(path: Path, chosen: list[tuple[str, str, Any]]) -> pd.DataFrame:
+    _open(path).close()
+    return pq.read_table(path, filters=chosen).to_pandas()
 
 
 def forget_after(folder: Path, step: int) -> None:
     """Drop the rows of steps later than `step`: a run that goes on from there writes them anew."""
     for name, schema in (("scores.parquet", SCORE_SCHEMA), ("items.parquet", ITEM_SCHEMA)):
         if (folder / name).exists():
-            _copy(folder / name, schema, None, lambda table: pc.less_equal(table["step"], step))
+            with alone(folder):
+                _copy(folder / name, schema, None, lambda table: pc.less_equal(table["step"], step))
 
 
-def _rewrite(path: Path, new: pa.Table, schema: pa.Schema, context: Context, probes: Collection[str]) -> None:
+def _rewrite(path: Path, new: pa.Table, schema: pa.Schema, results: Results) -> None:
     """Copy all rows but those that `new` is to replace: a folder may be renamed, so weights tell a checkpoint, and names a codec."""
+    context, probes = results.context, pa.array(sorted(results.probes), pa.string())
     whose = ("ckpt_sha256",) if context.ckpt_sha256 else ("ckpt_sha256", "run")
 
     def others(table: pa.Table) -> pa.ChunkedArray:
-        same = pc.and_(
-            pc.equal(table["step"], context.step), pc.is_in(table["probe"].cast(pa.string()), pa.array(sorted(probes), pa.string()))
-        )
+        same = pc.and_(pc.equal(table["step"], context.step), pc.is_in(table["probe"].cast(pa.string()), value_set=probes))
         for name in ("corpus", *whose):
             same = pc.and_(same, pc.equal(table[name].cast(pa.string()), getattr(context, name)))
         return pc.invert(same)

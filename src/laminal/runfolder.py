@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from laminal.atomic import write_json, write_text
+from laminal.atomic import alone, write_json, write_text
 from laminal.config import parsed, plain
 from laminal.errors import RequestError
 
@@ -108,7 +108,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def update_manifest(folder: Path, **facts: Any) -> None:
     """Add `facts` to manifest.json."""
-    write_json(folder / "manifest.json", read_manifest(folder) | facts)
+    with alone(folder):
+        write_json(folder / "manifest.json", read_manifest(folder) | facts)
 
 
 def add_start(folder: Path, **facts: Any) -> None:

@@ -14,11 +14,12 @@ from laminal.sinks import Fresh, Guard, code_use, drawn, layer_curves
 class TensorBoard:
     """A sink that writes `tensorboard/training` (over steps) and `tensorboard/probes` (over epochs) in the run folder.
 
-    Two folders, because a resumed run takes back what lies after its start, and steps and epochs count differently.
+    Two folders, because a resumed run takes back what lies after its start, and steps and epochs count differently. `late`: scores of
+    epochs that are past, measured after the training; nothing is taken back, and the folder's sounds and pictures are of its end.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, late: bool = False):
+        self.folder, self.late = folder, late
         self._guard, self._drawing = Guard("TensorBoard"), Guard("The picture of the layer curves")
         self._writers: dict[str, Any] = {}
         self._sounds, self._pictures = Fresh(folder / "listening", "flac"), Fresh(folder / "plots", "png")
@@ -35,7 +36,8 @@ class TensorBoard:
 
     def probe(self, results: Results) -> None:
         """Write scores, code use, and whatever sounds and pictures are new, of an epoch."""
-        self._drawing(lambda: layer_curves(self.folder, results))
+        if not self.late:
+            self._drawing(lambda: layer_curves(self.folder, results))
         self._guard(lambda: self._probe(results))
 
     def close(self) -> None:
@@ -49,7 +51,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
 
             # purge_step: what a killed training wrote from here on is not shown
-            self._writers[name] = SummaryWriter(str(self.folder / "tensorboard" / name), purge_step=start)
+            purge = None if self.late else start
+            self._writers[name] = SummaryWriter(str(self.folder / "tensorboard" / name), purge_step=purge)
         return self._writers[name]
 
     def _probe(self, results: Results) -> None:
@@ -63,10 +66,10 @@ class TensorBoard:
                 f"codes/L{codebook:02d}", min=edges[0], max=edges[-1], num=frames.sum(), sum=(frames * middles).sum(),
                 sum_squares=(frames * middles**2).sum(), bucket_limits=edges[1:], bucket_counts=counts, global_step=epoch,
             )  # fmt: skip
-        for name, path in self._sounds():
+        for name, path in self._sounds() if not self.late else ():
             rate = audio.info(path).sample_rate
             writer.add_audio(f"listening/{name}", audio.read(path, rate)[None], epoch, sample_rate=rate)
-        for name, path in self._pictures():
+        for name, path in self._pictures() if not self.late else ():
             from PIL import Image
 
             with Image.open(path) as picture:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from laminal.report import charts, html
 from laminal.report.frames import Points
+from laminal.report.headlines import SETTINGS
 from laminal.report.selection import DISTANCES, MODES, SLICES, TIERS
 
 NAMES = {
@@ -18,14 +19,25 @@ NAMES = {
     "layer_mode": "layers",
     "corpus": "corpus",
     "at": "checkpoint",
+    "metric": "number",
+    "setting": "pairs of",
 }
 SAID = {
     "all": "all", "trained": "trained pairs", "new_pair": "new pairs of trained words", "new_word": "words new to training",
     "cross": "one word new to training", "audio": "each word cut and encoded alone", "features": "cut from the encoded utterance",
     "scaled": "euclidean over the layer's spread", "cumulative": "codebooks 1 to k", "single": "codebook k alone",
-    "residual": "codebooks 2 to k",
-}  # fmt: skip
-ORDER: dict[str, Sequence[str]] = {"split": TIERS, "slice": SLICES, "distance": DISTANCES, "layer_mode": MODES}
+    "residual": "codebooks 2 to k", "over_random": "minus random, over random (%)", "mean": "mean", "minus_random": "minus random",
+    "auc": "AUC against random",
+} | SETTINGS  # fmt: skip
+METRICS = ("over_random", "mean", "minus_random", "auc")
+ORDER: dict[str, Sequence[str]] = {
+    "split": TIERS,
+    "slice": SLICES,
+    "distance": DISTANCES,
+    "layer_mode": MODES,
+    "setting": tuple(SETTINGS),
+    "metric": METRICS,
+}
 
 
 @dataclass(slots=True)

@@ -1,17 +1,14 @@
 """What changed since the first checkpoint, item by item: far sharper than two intervals side by side, for the items are the same."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from laminal.compare import BY_PAIR, paired
 from laminal.errors import RequestError
 from laminal.report.headlines import SETTINGS
-from laminal.results import ITEM_SCHEMA, Context, Items, Results, completed, read_table
+from laminal.results import Context, Results, item_blocks, read_items, read_table
 
 TOLD = [name for name in SETTINGS if name not in ("same_word", "same_speaker")]  # settings of word pairs that a report has sentences for
 BOUNDS = ["change_low", "change_high"]
@@ -58,18 +55,6 @@ def changes(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
 def _results(path: Path, corpus: str, step: int) -> Results:
     """Items of one step as the probes gave them; what no sentence speaks of is left out."""
     chosen = [("corpus", "=", corpus), ("step", "=", step), ("layer_mode", "=", "cumulative")]
-    table = completed(pq.read_table(path, filters=chosen), ITEM_SCHEMA).to_pandas()
-    return Results(Context(run="", codec="", revision="", corpus=corpus, step=step), items=list(_items(table)))
-
-
-def _items(table: pd.DataFrame) -> Iterator[Items]:
+    table = read_items(path, chosen)
     told = (table["probe"] != "word_pairs") | table["setting"].astype(str).str.removeprefix("random_for_").isin(TOLD)
-    for names, block in table[told].groupby([*BY_PAIR, "metric"], sort=False, observed=True):
-        facts: dict[str, Any] = dict(zip([*BY_PAIR, "metric"], map(str, names)))
-        facts["seed"] = int(facts["seed"])
-        block = block.sort_values("item")
-        clusters = [name for name in block["cluster"].astype(str)]
-        yield Items(
-            a=list(block["a"].astype(str)), b=list(block["b"].astype(str)), value=block["value"].to_numpy(),
-            weight=block["weight"].to_numpy(), cluster=clusters if all(clusters) else (), **facts,
-        )  # fmt: skip
+    return Results(Context(run="", codec="", revision="", corpus=corpus, step=step), items=list(item_blocks(table[told])))

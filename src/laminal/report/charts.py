@@ -90,6 +90,22 @@ def by_layer(layers: Sequence[str], title: str, x_title: str, zero: bool, chance
     return base(150) | {"title": title, "encoding": {"x": x, "color": moment()}, "layer": marks}
 
 
+def by_codec(names: Sequence[str], x_title: str, height: int, field: str = "run") -> Spec:
+    """One line a codec (or whatever `field` tells apart) with its interval as band, over a quantitative axis."""
+    x = {"field": "x", "type": "quantitative", "title": x_title, "scale": {"zero": False, "nice": False, "padding": 8}}
+    y = {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False, "padding": 6}}
+    low, high = {"field": "low", "type": "quantitative", "title": None}, {"field": "high"}
+    legend = {"orient": "top", "columns": "@columns", "symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1, "labelLimit": 400}
+    palette = [f"@series{place % 8}" for place in range(len(names))]
+    colour = {"field": field, "type": "nominal", "title": None, "legend": legend, "scale": {"domain": list(names), "range": palette}}
+    tip = [{"field": field}, {"field": "layer"}, {"field": "value", "format": ".4~g"}, *INTERVAL]
+    marks: list[Spec] = [
+        {"mark": {"type": "area", "opacity": 0.15}, "encoding": {"x": x, "y": low, "y2": high, "color": colour}},
+        {"mark": {"type": "line", "point": {"size": 22}}, "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip}},
+    ]
+    return base(height) | {"layer": marks}
+
+
 def moment() -> Spec:
     """Colour of a checkpoint: the last stands out."""
     scale = {"domain": ["first", "last"], "range": ["@muted", "@accent"]}
