@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from laminal import experiment, training
+from laminal.callback import ProbeCallback
 from laminal.checkpoints import Checkpoints
 from laminal.codecs.load import load_checkpoint, load_codec
 from laminal.errors import RequestError
 from laminal.nn.tokenizer import Tokenizer
 from laminal.results import Score, read_table
+from laminal.task import TokenizerTask
 from oracle_training import differences, metrics, settings, train, weights
 
 MONITOR = "probe/made_up/quality/L01"
@@ -76,13 +78,17 @@ def test_the_best_probed_checkpoints_stay(tiny_corpus, tmp_path, monkeypatch, ca
         assert torch.equal(exported.encode(wav), held.encode(wav)) and exported.revision == held.revision
 
 
-class Saving:
-    """As much of a trainer as Checkpoints needs; which files there are."""
+class Saving(lightning.Trainer):
+    """As much of a trainer as Checkpoints needs, which notes what it is told to do."""
 
     is_global_zero = True
 
     def __init__(self):
-        self.strategy, self.log = self, []
+        self.log = []
+
+    @property
+    def strategy(self):
+        return self
 
     def save_checkpoint(self, path):
         path.touch()
@@ -93,17 +99,17 @@ class Saving:
         self.log.append(f"-{path.name}")
 
 
-class Probed:
-    """As much of ProbeCallback."""
+class Probed(ProbeCallback):
+    """As much of ProbeCallback as Checkpoints needs."""
 
     probed_step, metrics = -1, {}
 
+    def __init__(self): ...
 
-class At:
-    """As much of a task."""
 
-    def __init__(self, step):
-        self.generator_step = step
+def task_at(step):
+    """As much of a task as Checkpoints needs."""
+    return type("At", (TokenizerTask,), {"generator_step": step, "__init__": lambda _: None})()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_ranking(tmp_path, mode, keep, values, kept, best):
     trainer = Saving()
     made = Checkpoints(tmp_path, Probed(), 1, "probe/x", mode, keep)
     for step, value in enumerate(values, start=1):
-        made.save(trainer, At(step), {} if value is None else {"probe/x": float(value)})
+        made.save(trainer, task_at(step), {} if value is None else {"probe/x": float(value)})
         if step == 2:  # a resume takes the ranking up
             state, made = made.state_dict(), Checkpoints(tmp_path, Probed(), 1, "probe/x", mode, keep)
             made.load_state_dict(state)
