@@ -13,9 +13,10 @@ python probe.py ckpt=A against=B                          paired comparison of t
 python probe.py list=codecs|probes|corpora                what there is
 python probe.py check=true corpus=NAME corpus.root=DIR    hours, speakers, alignment, pairs per setting, expected intervals
 python probe.py report=checkpoints/RUN                    rebuild the report from stored scores
-further keys: probe=word_pairs,units  out=DIR  cache=DIR|off  --config NAME.yaml
+further keys: probe=word_pairs,units  out=DIR  cache=DIR|off  cache.limit=20GB  --config NAME.yaml
+torchrun --nproc-per-node 2 probe.py ...                  the same scores, encoded by several processes
 """
-OWN = ("ckpt", "codec", "against", "probe", "out", "cache", "list", "check", "report")
+OWN = ("ckpt", "codec", "against", "probe", "out", "cache", "cache.limit", "list", "check", "report")
 
 
 def main(words: Sequence[str]) -> int:
@@ -45,9 +46,12 @@ def main(words: Sequence[str]) -> int:
 
     if own.get("check"):
         return commands.check(own, request.configs, rest)
-    if "against" in own:
-        return commands.against(own, request.configs, rest)
-    return commands.probe(own, request.configs, rest)
+    from laminal.nn import ranks
+
+    with ranks.started():
+        if "against" in own:
+            return commands.against(own, request.configs, rest)
+        return commands.probe(own, request.configs, rest)
 
 
 if __name__ == "__main__":

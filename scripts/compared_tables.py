@@ -7,7 +7,7 @@ import pandas as pd
 
 SETTINGS = ("near_homophone", "synonym_core", "synonym")
 TIERS = ("trained", "new_pair", "new_word", "cross", "all")
-QUALITY = ("mel_distance", "stoi", "estoi", "pesq", "si_sdr")
+QUALITY = ("mel_distance", "stoi", "estoi", "pesq", "si_sdr", "abx_across", "abx_within")
 
 
 def pairs(table: pd.DataFrame, layer: str) -> list[str]:
@@ -26,7 +26,7 @@ def pairs(table: pd.DataFrame, layer: str) -> list[str]:
 def quality(table: pd.DataFrame) -> list[str]:
     """Tabulate what utterances say: reconstruction with all codebooks, and what else has items."""
     rows = table[(table.probe != "word_pairs") & table.metric.isin(QUALITY)]
-    last = str(max(map(int, rows.layer), default=0))
+    last = str(max((int(layer) for layer in rows.layer if layer.isdigit()), default=0))
     lines = ["| | A | B | A - B (95 %) | p | n |", "|---|---|---|---|---|---|"]
     for row in rows[rows.layer.isin(["1", last])].itertuples():
         change = f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"

@@ -19,6 +19,7 @@ random.getrandbits = _global
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("LAMINAL_CODES", "off")  # no test leaves codes in the home folder
 install_import_hook("laminal", "beartype.beartype")
 
 import pytest  # noqa: E402
@@ -57,6 +58,12 @@ def vctk_mini() -> Path:
 def whisper_base_encoder() -> Path:
     """Folder of the real Whisper base encoder."""
     return _folder("LAMINAL_WEIGHTS", "weights", "whisper_base_encoder")
+
+
+@pytest.fixture(scope="session")
+def lyra_v2() -> Path:
+    """Folder of the real Lyra V2."""
+    return _folder("LAMINAL_WEIGHTS", "weights", "lyra_v2")
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "laminal"
 FLOORS = [
-    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon"},
+    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs",
+     "codesfile"},
     {"corpora", "codecs", "teachers", "cache"},
-    {"losses", "features"},
+    {"losses", "features", "longaudio", "encoded"},
     {"probes", "lm"},
     {
         "task", "callback", "metrics", "dashboard", "tensorboard", "workspace", "sinks", "report", "experiment", "runfolder", "cli",

@@ -63,7 +63,7 @@ def resolve(script: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["train.py --config plain_rvq trainer.epoch=3", "probe.py codec=encodec codec.modle=x", "probe.py codec=encodec corpus=librispech"],
+    ["train.py --config plain_rvq trainer.epoch=3", "probe.py codec=encodec codec.pth=x", "probe.py codec=encodec corpus=librispech"],
 )
 def test_a_command_with_a_wrong_key_would_be_found(words):
     script, *rest = words.split()

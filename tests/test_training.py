@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from laminal import experiment, runfolder
+from laminal import experiment, runfolder, training
 from laminal.results import KEY, Score, read_table
 from oracle_training import differences, metrics, settings, train, weights
 
@@ -67,9 +67,7 @@ class Leaky:
                 random.random()
             case "raise":
                 raise RuntimeError("this probe always fails")
-        yield Score(
-            probe="leaky", metric="m", value=1.0, low=1.0, high=1.0, n=1, clusters=1, chance=0.0, higher_is_better=None, unit=""
-        )
+        yield Score(probe="leaky", metric="m", value=1.0, low=1.0, high=1.0, n=1, clusters=1, chance=0.0, higher_is_better=None, unit="")
 
 
 @pytest.mark.parametrize("how", ["torch", "numpy", "python", "none"])
@@ -227,3 +225,11 @@ def test_the_semantic_losses_go_on_exactly(tiny_corpus, tmp_path):
     shutil.copy(tmp_path / "step=000002.ckpt", tmp_path / "last.ckpt")
     train(made, tmp_path, resume=True)
     assert differences(whole, weights(tmp_path / "last.ckpt")) == [] and metrics(tmp_path).equals(losses)
+
+
+def test_a_training_without_probes_ends_without_a_report(tiny_corpus, tmp_path, capsys):
+    made = settings(tiny_corpus, "probing.every_epochs=null", "trainer.epochs=1", "trainer.steps_per_epoch=2")
+    assert training.run(made, tmp_path / "bare", resume=False) == 0
+    said = capsys.readouterr().out
+    assert "no probe was asked for" in said and said.rstrip().endswith(str(tmp_path / "bare"))
+    assert not (tmp_path / "bare" / "report.html").exists() and (tmp_path / "bare" / "last.ckpt").is_file()

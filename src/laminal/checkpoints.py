@@ -82,8 +82,8 @@ class Checkpoints(Checkpoint):
             elif self.probes.probed_step == task.generator_step and self.monitor.startswith("probe/") and trainer.is_global_zero:
                 log.warning("%s has no value at step %d (undefined, or its probe failed): not ranked", self.monitor, self._saved)
         if self.monitor is None or name in self.best:
-            trainer.save_checkpoint(self.folder / name)
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+            trainer.save_checkpoint(self.folder / name, weights_only=False)
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)  # all of the state
         if gone is not None and gone != name:  # after last.ckpt, which knows of it no more: a kill in between leaves one too many
             trainer.strategy.remove_checkpoint(self.folder / gone)
 
@@ -136,7 +136,7 @@ class SaveOnTerm(lightning.Callback):
         """Look whether the signal has come; after the last batch of an epoch the validation is still to do."""
         assert isinstance(pl_module, TokenizerTask)
         if trainer.received_sigterm and pl_module.batches % int(trainer.num_training_batches):
-            trainer.save_checkpoint(self.folder / "last.ckpt")
+            trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)  # all of the state
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Put the signal off."""
@@ -147,7 +147,7 @@ class SaveOnTerm(lightning.Callback):
         """Give it back."""
         if self.came or trainer.received_sigterm:
             self.came, trainer._signal_connector.received_sigterm = False, True
-            trainer.save_checkpoint(self.folder / "last.ckpt")
+            trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)  # all of the state
 
 
 @dataclass(frozen=True, slots=True)

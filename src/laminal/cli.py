@@ -62,7 +62,7 @@ def outcome(main: Callable[[Sequence[str]], int | None], words: Sequence[str]) -
     try:
         return main(words) or 0
     except KeyboardInterrupt:
-        print("stopped; train.py resume=<the run's folder> goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command goes on (train.py: resume=<the run's folder>)", file=sys.stderr)
         return 130
     except Exception as error:
         said = " ".join(str(error).split())

@@ -1,13 +1,13 @@
 """Configuration: YAML files that inherit and include, twins of the shelves, dotted overrides, and no unknown key."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError, safe_load
 
 from laminal.errors import RequestError
 
@@ -36,6 +36,24 @@ def find(name: str, shelf: str = "") -> Path:
 def names(shelf: str) -> list[str]:
     """Names of the YAML twins on a shelf, sorted; with "" those of the experiments."""
     return sorted({path.stem for folder in folders() for path in (folder / shelf).glob("*.yaml")})
+
+
+def targets(value: Any) -> Iterator[str]:
+    """Give every `_target_` in a plain value, as deep as it goes."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for each in value.values():
+            yield from targets(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from targets(each)
+
+
+def known_targets() -> frozenset[str]:
+    """Every `_target_` that a file under `configs/` names."""
+    files = (path for folder in folders() for path in folder.rglob("*.yaml"))
+    return frozenset(target for path in files for target in targets(safe_load(path.read_text(encoding="utf-8"))))
 
 
 def twin(shelf: str, name: str) -> DictConfig:

@@ -8,7 +8,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from laminal.config import plain
+from laminal.config import known_targets, plain, targets
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import DataError, RequestError
@@ -79,22 +79,14 @@ def probes(configs: Mapping[str, DictConfig | None], of: Corpus, by: Split | Non
 
 
 def trusted(config: DictConfig, source: str) -> DictConfig:
-    """Refuse a configuration that came with somebody's run and names code outside laminal: it would be executed."""
-    for target in _targets(plain(config)):
-        if not target.startswith("laminal."):
-            raise RequestError(f"{source} names {target}, which is not laminal's; pass that section yourself with --config if you trust it")
+    """Refuse a configuration that came with somebody's run and names code that no file in `configs/` names: it would be executed."""
+    known = known_targets()
+    for target in targets(plain(config)):
+        if target not in known:
+            raise RequestError(
+                f"{source} names {target}, which no file in configs/ does; pass that section yourself with --config if you trust it"
+            )
     return config
-
-
-def _targets(value: Any) -> Iterable[str]:
-    if isinstance(value, dict):
-        if "_target_" in value:
-            yield str(value["_target_"])
-        for each in value.values():
-            yield from _targets(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _targets(each)
 
 
 def resolved(config: DictConfig) -> DictConfig:

@@ -2,21 +2,25 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from laminal import config as settings
-from laminal import experiment, runfolder
-from laminal.cache import open_cache
+from laminal import experiment, progress, runfolder
+from laminal.cache import CodesCache
 from laminal.codecs.base import Codec
 from laminal.codecs.load import load_checkpoint, load_codec
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
-from laminal.probes.run import run_probes
+from laminal.nn import ranks
+from laminal.probes.run import fill, run_probes
 from laminal.results import Context, Results, read_table, store
 
 log = logging.getLogger("laminal")
@@ -41,17 +45,32 @@ class Ground:
     probes: dict[str, Any]
 
 
-def ground(config: DictConfig, names: list[str] | None, trained: Split | None, cache: str | None) -> Ground:
-    """Build corpus, split and probes; `trained` is the split of the run whose tokenizer is probed, if any."""
+def ground(config: DictConfig, names: list[str] | None, trained: Split | None, cache: CodesCache | None) -> Ground:
+    """Build corpus, split and probes, with one cache; `trained` is the split of the run whose tokenizer is probed, if any."""
     corpus = experiment.corpus(config)
-    split = trained
-    if trained is not None and not set(corpus.speakers) >= trained.test_speakers:  # another corpus: nobody in it was heard in training
-        split = dataclasses.replace(trained, train_speakers=frozenset(), test_speakers=frozenset(corpus.speakers))
+    split = None if trained is None else tested(trained, corpus)
     probes = experiment.probes(config.probes, corpus, split, names)
     for probe in probes.values():
         if hasattr(probe, "cache"):
-            probe.cache = open_cache(cache)
+            probe.cache = cache
     return Ground(config, corpus, split, probes)
+
+
+def tested(trained: Split, corpus: Corpus) -> Split:
+    """Give the split of a run for probing it on `corpus`, which may be another than it was trained on: whom it has not heard is tested.
+
+    Raises RequestError where the split leaks, or where training has heard every speaker.
+    """
+    trained.check()
+    speakers = frozenset(corpus.speakers)
+    if speakers >= trained.test_speakers:
+        return trained
+    unheard = speakers - trained.train_speakers
+    if not unheard:
+        raise RequestError(
+            f"all {len(speakers)} speakers of {corpus.name} have names that the run was trained on; probe it on other speakers"
+        )
+    return dataclasses.replace(trained, test_speakers=unheard)
 
 
 def checkpoint_config(path: Path, configs: tuple[str, ...], overrides: list[str]) -> tuple[DictConfig, Split | None]:
@@ -71,9 +90,20 @@ def checkpoint_target(path: Path, out: Path | None) -> Target:
     codec = loaded.codec
     run = path if path.is_dir() else path.parent
     context = Context(
-        run=run.resolve().name, codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=loaded.epoch, step=loaded.step
+        run=run_name(run), codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=loaded.epoch, step=loaded.step
     )
     return Target(codec, context, out or run)
+
+
+def run_name(run: Path) -> str:
+    """Name of a run folder: the one that its rows have, whatever the folder is called now."""
+    scores = run / "scores.parquet"
+    if scores.is_file():
+        stored = read_table(scores)
+        named = stored.run[stored.codec == "laminal"].unique()
+        if len(named) == 1:
+            return str(named[0])
+    return run.resolve().name
 
 
 def codec_target(name: str, arguments: Mapping[str, Any], out: Path | None) -> Target:
@@ -87,7 +117,10 @@ def probe(target: Target, on: Ground) -> Results:
     """Run the probes and store what they give in the target's folder; raises the first failure after storing the rest."""
     context = dataclasses.replace(target.context, corpus=on.corpus.name, corpus_sha256=on.corpus.sha256)
     runfolder.read_manifest(target.folder)  # a broken one is found before the work
-    results = run_probes(target.codec, on.probes, context)
+    with shared_encoding(target.codec, on.probes), progress.shown():
+        if ranks.world()[0]:
+            return Results(context)  # rank 0 computes and writes
+        results = run_probes(target.codec, on.probes, context)
     stored = stored_difference(target.folder, results)
     store(target.folder, results)
     undefined = [dataclasses.asdict(each) for each in results.undefined]
@@ -97,6 +130,35 @@ def probe(target: Target, on: Ground) -> Results:
     if stored is not None:
         print(f"{stored.rows} scores of this checkpoint were stored before; largest difference to them: {stored.largest:g}")
     return results
+
+
+@contextmanager
+def shared_encoding(codec: Codec, probes: Mapping[str, Any]) -> Iterator[None]:
+    """Under torchrun, encode by shares into the cache before the block, and wait for rank 0 after it; without, do nothing.
+
+    Shares are cut as one process cuts its work, so scores are the same to the last bit. With cache=off a temporary folder serves, which
+    processes on another machine do not see: there, give cache= a folder that all of them do.
+    """
+    rank, size = ranks.world()
+    if size == 1:
+        yield
+        return
+    without = [probe for probe in probes.values() if hasattr(probe, "cache") and probe.cache is None]
+    temporary = tempfile.mkdtemp(prefix="laminal-codes-") if rank == 0 else ""
+    try:
+        folder = ranks.from_first(temporary)
+        for probe in without:
+            probe.cache = CodesCache(Path(folder))
+        with progress.shown(rank == 0):
+            fill(codec, probes, (rank, size))
+        ranks.wait()
+        yield
+        ranks.wait()
+    finally:
+        for probe in without:
+            probe.cache = None
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

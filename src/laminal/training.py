@@ -142,14 +142,18 @@ def run(config: DictConfig, folder: Path, resume: bool) -> int:
     sinks = sinks_of(config, folder)
     try:
         train(config, folder, resume, sinks)
-        made = report.write(folder)
+        probed = (folder / "scores.parquet").is_file()
+        made = report.write(folder) if probed else folder
     finally:  # the dashboards show the report's pictures too
         for sink in sinks:
             sink.close()
-    scores = scores_of(folder)
-    print(sentences.table(scores))
-    for line in sentences.summary(scores):
-        print(line)
+    if probed:
+        scores = scores_of(folder)
+        print(sentences.table(scores))
+        for line in sentences.summary(scores):
+            print(line)
+    else:
+        print("no probe was asked for, so there is no report; probe.py ckpt=<this folder> makes one")
     print(made)
     return 0
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from laminal import config
 from laminal.codecs.base import Codec
 from laminal.codecs.encodec import EncodecCodec
 from laminal.errors import RequestError
+from laminal.nn import pretrained
 from laminal.nn.tokenizer import Tokenizer
 
 
@@ -26,8 +28,9 @@ class Checkpoint:
 def load_codec(what: str, **arguments: Any) -> Codec:
     """Load the codec that `what` names, with `arguments` over those of its YAML twin.
 
-    `what`: a name of `configs/codecs`, `file.py:Class`, a checkpoint (.ckpt), a run folder (its last.ckpt), or a folder saved by
-    `EncodecModel.save_pretrained`. Raises RequestError where it is none of these or cannot be read.
+    `what`: a name of `configs/codecs`, `file.py:Class`, a checkpoint (.ckpt), a run folder (its last.ckpt), or a folder of
+    save_pretrained, read by the codec of its model_type. Raises RequestError where it is none of these, cannot be read or takes no
+    such argument.
     """
     path = Path(what)
     if ".py:" in what:
@@ -35,15 +38,33 @@ def load_codec(what: str, **arguments: Any) -> Codec:
     if path.suffix == ".ckpt" or (path / "last.ckpt").is_file():
         return load_checkpoint(path).codec
     if (path / "config.json").is_file():
-        return EncodecCodec(str(path.resolve()), **arguments)
+        return _twin(_codec_of(path), {"path": str(path.resolve())} | arguments)
     if path.exists():
         raise RequestError(f"{what} holds neither last.ckpt nor config.json: give a run, a checkpoint or a folder of save_pretrained")
     if path.suffix or "/" in what:
         raise RequestError(f"{what} does not exist; give a checkpoint, a run folder, or one of {', '.join(config.names('codecs'))}")
+    return _twin(what, arguments)
+
+
+def _codec_of(folder: Path) -> str:
+    """Name the twin whose codec reads a folder of save_pretrained."""
+    kind = str(pretrained.read_json(folder / "config.json").get("model_type"))
+    return {"whisper": "whisper_encoder"}.get(kind, kind if kind in config.names("codecs") else "transformers_codec")
+
+
+def _twin(name: str, arguments: dict[str, Any]) -> Codec:
+    """Make the codec of a YAML twin; what its constructor refuses comes out as its own error."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    codec: Codec = instantiate(config.twin("codecs", what), **arguments)
-    return codec
+    asked = config.merge(config.twin("codecs", name), OmegaConf.create(arguments), f"codec={name}")
+    try:
+        made: Codec = instantiate(asked, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, RequestError):
+            raise error.__cause__ from None
+        raise
+    return made
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -59,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         beside = file.parent / Path(str(own["weights"])).name
         codec = EncodecCodec(str(beside.resolve()), name="laminal")
     else:
-        codec = EncodecCodec.from_module(_tokenizer(file, held))
+        codec = EncodecCodec.from_module(_tokenizer(file, held).to(pretrained.device("auto")))
     return Checkpoint(codec, int(held.get("epoch", -1)), int(own["generator_step"]))
 
 

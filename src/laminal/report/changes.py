@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from laminal.compare import BY_PAIR, paired
 from laminal.errors import RequestError
 from laminal.report.headlines import SETTINGS
-from laminal.results import Context, Items, Results, read_table
+from laminal.results import ITEM_SCHEMA, Context, Items, Results, completed, read_table
 
 TOLD = [name for name in SETTINGS if name not in ("same_word", "same_speaker")]  # settings of word pairs that a report has sentences for
 BOUNDS = ["change_low", "change_high"]
@@ -58,7 +58,7 @@ def changes(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
 def _results(path: Path, corpus: str, step: int) -> Results:
     """Items of one step as the probes gave them; what no sentence speaks of is left out."""
     chosen = [("corpus", "=", corpus), ("step", "=", step), ("layer_mode", "=", "cumulative")]
-    table = pq.read_table(path, filters=chosen).to_pandas()
+    table = completed(pq.read_table(path, filters=chosen), ITEM_SCHEMA).to_pandas()
     return Results(Context(run="", codec="", revision="", corpus=corpus, step=step), items=list(_items(table)))
 
 
@@ -66,9 +66,10 @@ def _items(table: pd.DataFrame) -> Iterator[Items]:
     told = (table["probe"] != "word_pairs") | table["setting"].astype(str).str.removeprefix("random_for_").isin(TOLD)
     for names, block in table[told].groupby([*BY_PAIR, "metric"], sort=False, observed=True):
         facts: dict[str, Any] = dict(zip([*BY_PAIR, "metric"], map(str, names)))
+        facts["seed"] = int(facts["seed"])
         block = block.sort_values("item")
         clusters = [name for name in block["cluster"].astype(str)]
         yield Items(
             a=list(block["a"].astype(str)), b=list(block["b"].astype(str)), value=block["value"].to_numpy(),
-            cluster=clusters if all(clusters) else (), **facts,
+            weight=block["weight"].to_numpy(), cluster=clusters if all(clusters) else (), **facts,
         )  # fmt: skip
