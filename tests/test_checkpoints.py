@@ -78,19 +78,17 @@ def test_the_best_probed_checkpoints_stay(tiny_corpus, tmp_path, monkeypatch, ca
         assert torch.equal(exported.encode(wav), held.encode(wav)) and exported.revision == held.revision
 
 
-class Saving(lightning.Trainer):
-    """As much of a trainer as Checkpoints needs, which notes what it is told to do."""
+class Saving:
+    """As much of a trainer as Checkpoints needs; which files there are."""
 
+    __class__ = lightning.Trainer
     is_global_zero = True
 
     def __init__(self):
-        self.log = []
+        self.strategy, self.log = self, []
 
-    @property
-    def strategy(self):
-        return self
-
-    def save_checkpoint(self, path):
+    def save_checkpoint(self, path, weights_only):
+        assert not weights_only, "all of the state"
         path.touch()
         self.log.append(path.name)
 
@@ -99,17 +97,20 @@ class Saving(lightning.Trainer):
         self.log.append(f"-{path.name}")
 
 
-class Probed(ProbeCallback):
-    """As much of ProbeCallback as Checkpoints needs."""
+class Probed:
+    """As much of ProbeCallback."""
 
+    __class__ = ProbeCallback  # for the type checks at run time
     probed_step, metrics = -1, {}
 
-    def __init__(self): ...
 
+class At:
+    """As much of a task."""
 
-def task_at(step):
-    """As much of a task as Checkpoints needs."""
-    return type("At", (TokenizerTask,), {"generator_step": step, "__init__": lambda _: None})()
+    __class__ = TokenizerTask
+
+    def __init__(self, step):
+        self.generator_step = step
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_ranking(tmp_path, mode, keep, values, kept, best):
     trainer = Saving()
     made = Checkpoints(tmp_path, Probed(), 1, "probe/x", mode, keep)
     for step, value in enumerate(values, start=1):
-        made.save(trainer, task_at(step), {} if value is None else {"probe/x": float(value)})
+        made.save(trainer, At(step), {} if value is None else {"probe/x": float(value)})
         if step == 2:  # a resume takes the ranking up
             state, made = made.state_dict(), Checkpoints(tmp_path, Probed(), 1, "probe/x", mode, keep)
             made.load_state_dict(state)
