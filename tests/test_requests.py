@@ -1,6 +1,5 @@
 """Wrong requests, whole commands in this process: exit code 2, one line that says what was wrong, no traceback, no folder left."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -13,16 +12,10 @@ from omegaconf import OmegaConf
 from laminal import cli, config, experiment, runfolder, validation
 from laminal.errors import RequestError
 from laminal.results import KEY, Score, key, read_table
+from oracle_commands import refusal
 from oracle_training import settings, small, train
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def command(name: str):
-    spec = importlib.util.spec_from_file_location(f"command_{name}", ROOT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 @pytest.fixture(autouse=True)
@@ -31,15 +24,6 @@ def environment(monkeypatch):
     monkeypatch.chdir(ROOT)
     yield
     os.environ.pop(runfolder.FOLDER, None)
-
-
-def refusal(capsys, name: str, *words: str) -> str:
-    """The one line that a command says when it refuses `words`."""
-    code = cli.outcome(command(name), list(words))
-    said = capsys.readouterr().err
-    lines = [line for line in said.splitlines() if line.startswith("error:")]
-    assert code == 2 and len(lines) == 1 and "Traceback" not in said, said
-    return lines[0]
 
 
 WRONG = [
@@ -89,6 +73,31 @@ WRONG = [
     (["corpus.manifest=none.csv"], "manifest=none.csv is no file"),
     (["run=a", "corpus._target_=laminal.corpora.nowhere"], "laminal.corpora.nowhere cannot be built"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "says"),
+    [
+        ("train", ["trainer.epochs=1"], "no --config"),
+        ("train", ["--config", "plain_rvq", "trainer.epoch=1"], "did you mean epochs"),
+        ("train", ["--config", "plain_rvq", "--fast"], "'--fast' is not understood"),
+        ("train", ["resume=checkpoints/none"], "no config.yaml"),
+        ("train", ["resume=checkpoints/none", "trainer.epochs=3"], "leave --config and other keys out"),
+        ("probe", ["probe=units"], "nothing to do"),
+        ("probe", ["ckpt=checkpoints/none"], "does not exist"),
+        ("probe", ["codec=encodek"], "did you mean encodec"),
+        ("probe", ["list=things"], "lists are"),
+        ("probe", ["report=checkpoints/none"], "checkpoints/none"),
+        ("probe", ["check=true", "corpus=librispeech"], "corpus.root has no value"),
+        ("probe", ["watch=checkpoints/none"], "no such folder"),
+        ("probe", ["ckpt=checkpoints/none*/*.ckpt"], "no checkpoint has such a name"),
+        ("probe", ["codec=planted,encodek"], "did you mean encodec"),
+        ("probe", ["codec=planted,encodec", "codec.path=x"], "codec.planted.path"),
+        ("probe", ["leaderboard=checkpoints/none"], "no <run>/scores.parquet"),
+    ],
+)
+def test_a_wrong_request_is_one_line(capsys, name, words, says):
+    assert says in refusal(capsys, name, *words)
 
 
 CASES = [(words, says, False) for words, says in WRONG] + [(words, says, True) for words, says in WRONG[::4]]  # a dry run looks as the real
@@ -231,23 +240,6 @@ def test_a_configuration_without_a_key_is_refused(tiny_corpus):
     del made.trainer.accumulate
     with pytest.raises(RequestError, match=r"trainer\.accumulate is not in the configuration"):
         validation.validate(made)
-
-
-def test_a_manifest_of_another_encoding_is_read(tiny_corpus, tmp_path):
-    from laminal.corpora.folder import folder
-    from laminal.corpora.transcripts import trans
-
-    paths = sorted(tiny_corpus.rglob("*.wav"))
-    rows = "path,text,speaker\n" + "".join(f"{path},caf\u00e9 big dog,s{n % 3}\n" for n, path in enumerate(paths))
-    for number, encoding in enumerate(("utf-8", "utf-8-sig", "latin-1", "utf-16")):
-        (tmp_path / f"{number}.csv").write_bytes(rows.encode(encoding))
-        made = folder(tiny_corpus, manifest=tmp_path / f"{number}.csv", alignments="none")
-        assert len(made) == len(paths) and {utterance.text for utterance in made} == {"caf\u00e9 big dog"}, encoding
-    (tmp_path / "1-2.trans.txt").write_bytes("1-2-0 CAF\u00c9 BIG\n1-2-1 DOG\n".encode("latin-1"))
-    assert trans(tmp_path) == {"1-2-0": "CAF\u00c9 BIG", "1-2-1": "DOG"}
-    (tmp_path / "broken.csv").write_text('path,text\n"' + "x" * 200_000 + '"\n')
-    with pytest.raises(RequestError, match="line 1: field larger"):
-        folder(tiny_corpus, manifest=tmp_path / "broken.csv", alignments="none")
 
 
 def test_facts_of_a_manifest_that_grows(tmp_path):

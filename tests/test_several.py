@@ -10,7 +10,7 @@ from laminal import codec_choice, commands, config
 from laminal.errors import RequestError
 from laminal.report import published
 from laminal.results import read_table
-from oracle_commands import CODECS, SMALL, tree
+from oracle_several import CODECS, SMALL, tree
 from oracle_report import embedded, unpacked
 
 ROOT = Path(__file__).resolve().parents[1]
