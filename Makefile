@@ -34,12 +34,14 @@ bench: $(VENV)/.test
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(SITE) $(VENV)
-	$(if $(SITE),grep -v '^torch' constraints.txt,cat constraints.txt) > $(VENV)/constraints.txt
 
-$(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/constraints.txt: constraints.txt | $(BIN)/python
+	$(if $(SITE),grep -v '^torch' $<,cat $<) > $@
+
+$(VENV)/.train: pyproject.toml $(VENV)/constraints.txt | $(BIN)/python
 	$(PIP) -e '.[$(TRAIN_EXTRAS)]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.test: pyproject.toml $(VENV)/constraints.txt | $(BIN)/python
 	$(PIP) -e '.[$(TEST_EXTRAS)]'
 	touch $@ $(VENV)/.train

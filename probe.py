@@ -1,6 +1,5 @@
 """Probe a checkpoint or a codec: `python probe.py ckpt=PATH | codec=NAME [key=value ...]`."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,24 +19,18 @@ python probe.py check=true codec=NAME | ckpt=PATH         the codec contract, a 
 python probe.py check=true corpus=NAME corpus.root=DIR    hours, speakers, alignment, pairs per setting, expected intervals
 python probe.py report=checkpoints/RUN                    rebuild the report from stored scores
 python probe.py leaderboard=checkpoints                   all runs on one sortable page
-further keys: probe=word_pairs,units  out=DIR  cache=DIR|off  again=true (repeat what is stored)  poll=SECONDS  patience=SECONDS
+torchrun --nproc-per-node 2 probe.py ...                  the same scores, encoded by several processes
+further keys: probe=word_pairs,units  out=DIR  cache=DIR|off  cache.limit=20GB  --config NAME.yaml
+              again=true (repeat what is stored)  poll=SECONDS  patience=SECONDS
 """
 OWN = (
-    "ckpt", "codec", "against", "probe", "out", "cache", "list", "check", "report", "watch", "leaderboard", "again", "poll", "patience",
+    "ckpt", "codec", "against", "probe", "out", "cache", "cache.limit", "list", "check", "report", "watch", "leaderboard", "again", "poll",
+    "patience",
 )  # fmt: skip
 
 
 def main(words: Sequence[str]) -> int:
     """Do what `words` say; returns the exit code."""
-    try:
-        return work(words)
-    except KeyboardInterrupt:
-        print("stopped; every probe that was done is stored, and the same words go on", file=sys.stderr)
-        return 130
-
-
-def work(words: Sequence[str]) -> int:
-    """Choose the command and run it."""
     request = cli.parse(words)
     own, rest = {}, []
     for word in request.overrides:
@@ -72,9 +65,12 @@ def work(words: Sequence[str]) -> int:
         from laminal import watch
 
         return watch.run(own, request.configs, rest)
-    if "against" in own:
-        return commands.against(own, request.configs, rest)
-    return commands.probe(own, request.configs, rest)
+    from laminal.nn import ranks
+
+    with ranks.started():
+        if "against" in own:
+            return commands.against(own, request.configs, rest)
+        return commands.probe(own, request.configs, rest)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ def main(words: Sequence[str]) -> int:
         settings = runfolder.read_config(Path(str(resume)))
     else:
         settings = config.load(request.configs, request.overrides)
-    from laminal import experiment, training
+    from laminal import experiment, training, validation
 
     settings = experiment.resolved(experiment.trusted(settings, str(resume)) if resume is not None else settings)
+    validation.validate(settings)
     if "--dry-run" in request.flags:
         from laminal import dryrun
 
@@ -38,12 +39,16 @@ def main(words: Sequence[str]) -> int:
         return 0
     if not runfolder.is_first_process():  # started by the first one, or beside it: it has made the folder and holds the lock
         return training.run(settings, runfolder.shared(settings, resume), resume=resume is not None)
-    folder = Path(str(resume)) if resume is not None else runfolder.make(Path(settings.out), settings.run, Path(request.configs[-1]).stem)
+    if resume is not None:
+        folder = Path(str(resume))
+    else:
+        name = None if settings.run is None else str(settings.run)
+        folder = runfolder.make(Path(str(settings.out)), name, Path(request.configs[-1]).stem)
     lock = runfolder.Lock(folder)
     try:
         return training.run(settings, folder, resume=resume is not None)
-    except RequestError:
-        if resume is None:
+    except Exception as error:
+        if resume is None and (cli.refused(error) or not (folder / "config.yaml").exists()):
             runfolder.discard(folder)
         raise
     finally:

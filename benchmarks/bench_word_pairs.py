@@ -90,14 +90,14 @@ def encoding(corpus: Corpus, codec: EncodecCodec) -> list[dict]:
         features = seconds(lambda: [word_features(codec, part, kept.sample(0).tokens, slice, kept.cache) for slice in SLICES])
     length = sum(batch.numel() for batch in batches) / codec.sample_rate
     return [
-        row(f"word_pairs cold / encoder alone, same batches ({length:.0f} s of speech, both slices)", cold, alone, cold / alone, 1.2),
-        row("word_pairs cold / encoder alone, word by word", cold, singly, cold / singly, 1.2),
+        row(f"word_pairs cold / encoder alone, same batches ({length:.0f} s of speech, both slices)", cold, alone, cold / alone, "<= 1.2"),
+        row("word_pairs cold / encoder alone, word by word", cold, singly, cold / singly, "<= 1.2"),
         row("word_pairs with the cache, x faster than cold", warm, cold, cold / warm, 30),
         row("its features alone with the cache, x faster than cold", features, cold, cold / features, None),
     ]
 
 
-def row(what: str, ours: float, reference: float, ratio: float, target: float | None) -> dict:
+def row(what: str, ours: float, reference: float, ratio: float, target: float | str | None) -> dict:
     return {"what": what, "ours_s": ours, "reference_s": reference, "ratio": ratio, "target": target}
 
 

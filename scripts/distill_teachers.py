@@ -1,13 +1,17 @@
 """Are the shipped teachers worth distilling from? Students of them against students of random networks of the same shape, 3 seeds.
 
-python scripts/distill_teachers.py --librispeech DIR [--steps 300] [--out results/distillation.json]: about 15 minutes of one core.
+python scripts/distill_teachers.py --speech DIR --librispeech DIR [--steps 400] [--out results/distillation.json]: about 20 minutes of one
+core.
 
-A student is the laptop tokenizer's encoder and quantizer, trained on the spoken corpus with semantic_distill on z_1, acoustic_align on
-z_2:K and commitment, without decoder or any loss on the waveform. Then, on librispeech-mini, which neither student nor teacher has
-heard: phones by a linear classifier of codebook 1's frames and of the latent's, and the speaker by the pooled z_2:K.
+A student is the laptop tokenizer's encoder and quantizer, trained without decoder or any loss on the waveform, on the real speech of
+--speech (audio alone, as librispeech-untranscribed), which no teacher has heard. Each teacher has students of its own: semantic_distill
+on z_1, or acoustic_align on z_2:K, with commitment. They are judged on other speakers, those of --librispeech: phones by a linear
+classifier of codebook 1's frames and of the latent's; the speaker by the pooled z_2:K of halves of recordings, as they are and each
+through an equaliser of its own, so that the channel tells nothing.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ import torch
 from measure_teachers import random_ecapa, random_hubert
 from omegaconf import OmegaConf
 from teacher_phones import RATE, accuracy_table, collect, phone_accuracy
-from teacher_speakers import halves, speaker_errors, utterances
+from teacher_speakers import halves, recoloured, speaker_errors, utterances
 from torch import Tensor, nn
 
 from laminal.atomic import write_json
@@ -24,7 +28,6 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.crops import Crops
 from laminal.corpora.librispeech import librispeech
 from laminal.corpora.split import make_split
-from laminal.corpora.spoken import spoken
 from laminal.losses.acoustic_align import AcousticAlignLoss
 from laminal.losses.semantic_distill import SemanticDistillLoss
 from laminal.nn.tokenizer import Tokenizer
@@ -33,8 +36,21 @@ from laminal.teachers.hubert import HubertTeacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer.yaml"
 SEEDS = (0, 1, 2)
-BATCH, PEAK = 8, 1e-3
-SEMANTIC, ACOUSTIC, COMMITMENT = 20.0, 100.0, 1000.0  # as in configs/semantic_rvq.yaml
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a student is trained with: the weights of the two losses and of commitment, crops a step, peak rate."""
+
+    semantic: float
+    acoustic: float
+    commitment: float
+    batch: int
+    peak: float
+
+
+# the first as in configs/semantic_rvq.yaml; alone, the second may shape the encoder as it likes
+TASKS = {"phones": Task(20.0, 0.0, 1000.0, 8, 2e-3), "voice": Task(0.0, 100.0, 10.0, 16, 3e-3)}
 
 
 def teachers(kind: str, seed: int) -> tuple[HubertTeacher, EcapaTeacher]:
@@ -44,7 +60,7 @@ def teachers(kind: str, seed: int) -> tuple[HubertTeacher, EcapaTeacher]:
     return random_hubert(seed), random_ecapa(seed)
 
 
-def student(crops: Crops, kind: str, seed: int, steps: int) -> tuple[Tokenizer, AcousticAlignLoss]:
+def student(crops: Crops, task: Task, kind: str, seed: int, steps: int) -> tuple[Tokenizer, AcousticAlignLoss]:
     """Train a student from `seed`; 0 steps gives it as it starts."""
     config = OmegaConf.create({"seed": seed, "tokenizer": OmegaConf.load(CONFIG)})
     settings: Any = OmegaConf.to_container(config.tokenizer, resolve=True)
@@ -57,20 +73,20 @@ def student(crops: Crops, kind: str, seed: int, steps: int) -> tuple[Tokenizer, 
     acoustic.fit([crops[steps + i] for i in range(32)], tokenizer.sample_rate)
     tokenizer.initialise((batch.wav, batch.mask) for batch in (crops[steps + i] for i in range(400)))
     modules = nn.ModuleList([tokenizer.encoder, tokenizer.quantizer, semantic, acoustic])
-    optimizer = torch.optim.AdamW(modules.parameters(), PEAK, betas=(0.8, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=max(steps, 2), pct_start=0.1)
+    optimizer = torch.optim.AdamW(modules.parameters(), task.peak, betas=(0.8, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, task.peak, total_steps=max(steps, 2), pct_start=0.1)
     for step in range(steps):
         batch = crops[step]
         out = coded(tokenizer, batch.wav, batch.mask)
-        loss = SEMANTIC * semantic(out, batch) + ACOUSTIC * acoustic(out, batch) + COMMITMENT * out.commitment.mean()
+        loss = task.commitment * out.commitment.mean()
+        loss = loss + (task.semantic * semantic(out, batch) if task.semantic else task.acoustic * acoustic(out, batch))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(modules.parameters(), 5.0)
         optimizer.step()
         schedule.step()
         if (step + 1) % 100 == 0:
-            said = ", ".join(f"{name} {float(value):.3f}" for name, value in semantic.logged.items())
-            print(f"{kind} seed {seed} step {step + 1}: loss {loss.item():.3f}, {said}", flush=True)
+            print(f"{kind} seed {seed} step {step + 1}: loss {loss.item():.3f}", flush=True)
     return tokenizer.eval(), acoustic.eval()
 
 
@@ -95,58 +111,106 @@ class Silent(nn.Module):
         return self.wav[:, None]
 
 
-def judged(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, real: Corpus) -> dict[str, Any]:
-    """Right or wrong for every frame (codebook 1, latent), and the pooled vectors of all half recordings."""
+@dataclass(frozen=True)
+class Voices:
+    """Half recordings of real speakers, at most 10 s each, by how they were treated."""
+
+    sets: dict[str, list[Tensor]]
+    who: np.ndarray
+
+    @classmethod
+    def of(cls, corpora: list[Corpus]) -> "Voices":
+        """Halves of all recordings of `corpora`, whose speakers are others in each."""
+        told = [utterances(corpus, 99) for corpus in corpora]
+        cut, who = halves([wav for wavs, _ in told for wav in wavs], np.concatenate([names for _, names in told]))
+        cut = [half[: 10 * RATE] for half in cut]
+        return cls({"as recorded": cut, "own equaliser": recoloured(cut, seed=0)}, who)
+
+
+def heard_phones(tokenizer: Tokenizer, real: Corpus) -> tuple[Any, dict[str, np.ndarray]]:
+    """Frames of `real`, and whether a linear classifier is right in each, of codebook 1 and of the latent."""
 
     def features(wav: Tensor) -> dict[str, Tensor]:
         out = coded(tokenizer, wav, torch.ones_like(wav, dtype=torch.bool))
         return {"codebook 1": out.sums[0][0], "latent": out.latent[0]}
 
+    frames = collect(real, features)
+    return frames, phone_accuracy(frames, folds=3, every=4)
+
+
+def heard_voices(tokenizer: Tokenizer, acoustic: AcousticAlignLoss, voices: Voices) -> dict[str, Tensor]:
+    """Pooled vectors of all half recordings, by how they were treated."""
+
     def voice(wav: Tensor) -> Tensor:
         out = coded(tokenizer, wav[None], torch.ones_like(wav, dtype=torch.bool)[None])
-        return acoustic.projection(acoustic.pooling(out.z_rest, out.frame_mask))[0]
+        return acoustic.voice(out.z_rest, out.frame_mask)[0]
 
-    frames = collect(real, features)
-    cut, who = halves(*utterances(real, 99))
     with torch.no_grad():
-        pooled = torch.stack([voice(half[: 10 * RATE]) for half in cut])
-    return {"frames": frames, "right": phone_accuracy(frames, folds=3, every=4), "pooled": pooled, "who": who}
+        return {name: torch.stack([voice(half) for half in cut]) for name, cut in voices.sets.items()}
 
 
-def compared(shipped: dict[str, Any], random: dict[str, Any]) -> dict[str, list[float]]:
-    """Values of both students and the paired difference, each [value, low, high] over speakers."""
-    row: dict[str, list[float]] = {}
+Row = dict[str, list[float]]  # value, low, high of both students and of their difference
+
+
+def phones_row(found: dict[str, tuple[Any, dict[str, np.ndarray]]]) -> Row:
+    """Phone accuracy of both students and the paired difference, over speakers."""
+    row: Row = {}
     for layer in ("codebook 1", "latent"):
-        frames = shipped["frames"]
-        table = accuracy_table(frames, {"shipped": shipped["right"][layer], "random": random["right"][layer]}, "random")
-        row |= {f"{layer}: shipped": table["shipped"][0].row, f"{layer}: random": table["random"][0].row}
-        row[f"{layer}: difference"] = table["shipped"][1].row
-    rates = speaker_errors({"shipped": shipped["pooled"], "random": random["pooled"]}, shipped["who"])
-    (mine, mine_draws), (theirs, their_draws) = rates["shipped"], rates["random"]
-    low, high = np.percentile(mine_draws - their_draws, [2.5, 97.5])
-    row |= {"speaker EER: shipped": mine.row, "speaker EER: random": theirs.row}
-    row["speaker EER: difference"] = [mine.value - theirs.value, float(low), float(high)]
+        table = accuracy_table(found["shipped"][0], {kind: found[kind][1][layer] for kind in ("shipped", "random")}, "random")
+        row |= {f"{layer}: {kind}": table[kind][0].row for kind in ("shipped", "random")} | {
+            f"{layer}: difference": table["shipped"][1].row
+        }
     return row
+
+
+def voices_row(found: dict[str, dict[str, Tensor]], who: np.ndarray) -> tuple[Row, dict[str, np.ndarray]]:
+    """Error rates of both students and the paired difference, over speakers; and the draws of the difference."""
+    row: Row = {}
+    draws = {}
+    for treated in found["shipped"]:
+        rates = speaker_errors({kind: found[kind][treated] for kind in ("shipped", "random")}, who)
+        (mine, mine_draws), (theirs, their_draws) = rates["shipped"], rates["random"]
+        draws[treated] = np.append(mine.value - theirs.value, mine_draws - their_draws)
+        name = f"speaker EER, {treated}"
+        row |= {f"{name}: shipped": mine.row, f"{name}: random": theirs.row, f"{name}: difference": summary(draws[treated])}
+    return row, draws
+
+
+def summary(draws: np.ndarray) -> list[float]:
+    """Value (the first draw), low, high."""
+    return [float(draws[0]), *map(float, np.percentile(draws[1:], [2.5, 97.5]))]
 
 
 def main() -> None:
     """Train and judge students of both kinds for every seed; print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech, as librispeech-mini")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--speech", required=True, help="LibriSpeech audio to train on, as librispeech-untranscribed")
+    parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech of other speakers, as librispeech-mini")
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, default=Path("results/distillation.json"))
-    parser.add_argument("--cache", help="where the spoken corpus is kept")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    corpus, real = spoken(cache=asked.cache), librispeech(asked.librispeech)
+    corpus, real = librispeech(asked.speech, alignments="none"), librispeech(asked.librispeech)
     split = make_split(corpus, seed=0)
-    table: dict[str, Any] = {"steps": asked.steps, "batch": BATCH, "seeds": {}}
-    for seed in SEEDS:
-        crops = Crops(corpus, split, sample_rate=RATE, seconds=1.0, batch=BATCH, pairs=0.0, synonyms=0.0, seed=seed, cache_bytes=2**30)
-        found = {kind: judged(*student(crops, kind, seed, asked.steps), real) for kind in ("shipped", "random")}
-        table["seeds"][str(seed)] = compared(found["shipped"], found["random"])
-        print(seed, table["seeds"][str(seed)], flush=True)
-        write_json(asked.out, table)
+    voices = Voices.of([real])
+    table: dict[str, Any] = {"steps": asked.steps, "speakers": len(set(voices.who)), "seeds": {str(seed): {} for seed in SEEDS}}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in voices.sets}
+    for name in ("voice", "phones"):
+        task = TASKS[name]
+        for seed in SEEDS:
+            sizes: Any = {"seconds": 1.0, "batch": task.batch, "pairs": 0.0, "synonyms": 0.0, "seed": seed, "cache_bytes": 2**30}
+            crops = Crops(corpus, split, sample_rate=RATE, **sizes)
+            trained = {kind: student(crops, task, kind, seed, asked.steps) for kind in ("shipped", "random")}
+            if name == "phones":
+                row = phones_row({kind: heard_phones(each[0], real) for kind, each in trained.items()})
+            else:
+                row, draws = voices_row({kind: heard_voices(*each, voices) for kind, each in trained.items()}, voices.who)
+                for treated, each in draws.items():
+                    drawn[treated].append(each)  # the same speakers are drawn for every seed
+                    table[f"mean difference over seeds, {treated}"] = summary(np.mean(drawn[treated], 0))
+            table["seeds"][str(seed)] |= row
+            print(name, seed, row, flush=True)
+            write_json(asked.out, table)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from laminal.report import page
 from laminal.runfolder import read_config, write_config
 
-KEPT = ("manifest.json", "split.json", "scores.parquet", "items.parquet", "metrics.csv")
+KEPT = ("manifest.json", "split.json", "scores.parquet", "metrics.csv")
 LIMIT = 10e6  # bytes
 
 
@@ -19,6 +21,7 @@ def main(run: Path, demo: Path) -> None:
     demo.mkdir(parents=True)
     for name in KEPT:
         shutil.copy(run / name, demo / name)
+    copy_items(run / "items.parquet", demo / "items.parquet")
     write_config(demo, read_config(run))
     shutil.copytree(run / "tokenizer", demo / "tokenizer")
     page.write(demo)  # anew: without the audio samples it is smaller
@@ -30,6 +33,21 @@ def main(run: Path, demo: Path) -> None:
     print(f"{demo}: {size / 1e6:.1f} MB")
     if size > LIMIT:
         raise SystemExit(f"{size / 1e6:.1f} MB is over {LIMIT / 1e6:.0f} MB: take a smaller tokenizer.dim")
+
+
+def copy_items(source: Path, target: Path) -> None:
+    """Copy the items of the first and the last step, of word pairs those of the first and the last codebook: what sentences speak of."""
+    table = pq.read_table(source)
+    steps, layers = table["step"].to_pandas(), table["layer"].to_pandas().astype(str)
+    books = sorted({int(layer) for layer in layers.unique() if layer.isdigit()})
+    spoken_of = table["setting"].to_pandas().astype(str).str.contains("synonym|near_homophone")
+    told = (table["probe"].to_pandas() != "word_pairs") | (layers.isin([str(books[0]), str(books[-1])]) & spoken_of)
+    parts = []
+    for step in sorted({steps.min(), steps.max()}):
+        parts.append(table.filter(pa.array(told & (steps == step))))
+    with pq.ParquetWriter(target, table.schema, compression="zstd", compression_level=19) as writer:
+        for part in parts:  # a row group for each step, as a run has them
+            writer.write_table(part, row_group_size=part.num_rows)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def interval(draws: Sequence[float], value: float) -> Estimate:
 
 def log_mel(wav: Float[Tensor, "1 t"]) -> Float[Tensor, "n d"]:
     """80 log-mels of 25 ms windows, frame t centred at sample 320 t + 160: the baseline of the phone probe."""
-    from laminal.teachers.whisper import LogMel
+    from laminal.nn.whisper_mel import LogMel
 
     mel = LogMel(80)(torch.nn.functional.pad(wav[:, 160:], (0, 320)))
     return mel[0, :, ::2].T[: wav.shape[1] // HOP]
@@ -140,5 +140,3 @@ def accuracy_table(frames: Frames, right: dict[str, np.ndarray], against: str) -
         )
         for name, hits in right.items()
     }
-
-

@@ -1,12 +1,25 @@
 """Test set-up: shapes and types of every laminal function are checked, one thread, real data where it is."""
 
 import os
+import random
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+# beartype draws which item of a list it looks at: from a generator of its own here, or checkpoints of two runs would differ in Python's
+_global, random.getrandbits = random.getrandbits, random.Random(0).getrandbits
+from beartype import beartype  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+
+@beartype
+def _takes_its_generator_now(items: list[int]) -> None: ...
+
+
+_takes_its_generator_now([0])
+random.getrandbits = _global
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("LAMINAL_CODES", "off")  # no test leaves codes in the home folder
 install_import_hook("laminal", "beartype.beartype")
 
 import pytest  # noqa: E402
@@ -45,6 +58,12 @@ def vctk_mini() -> Path:
 def whisper_base_encoder() -> Path:
     """Folder of the real Whisper base encoder."""
     return _folder("LAMINAL_WEIGHTS", "weights", "whisper_base_encoder")
+
+
+@pytest.fixture(scope="session")
+def lyra_v2() -> Path:
+    """Folder of the real Lyra V2."""
+    return _folder("LAMINAL_WEIGHTS", "weights", "lyra_v2")
 
 
 @pytest.fixture(scope="session")

@@ -104,8 +104,6 @@ def fake_run(
     folder: Path, epochs: int = 8, codebooks: int = 8, dead=(5,), steps: int = 160, name: str = "semantic_rvq-20260101-120000"
 ) -> Path:
     """A run folder as training leaves it, less checkpoints."""
-    import soundfile
-
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     undefined = Undefined(probe="word_pairs", what="phonsem (new_word, seed 0): audio/cumulative/1/euclidean",
@@ -131,12 +129,22 @@ def fake_run(
                 "probing/spoken/step=160": {"undefined": [missing]}}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     (folder / "config.yaml").write_text("seed: 0\ntrainer:\n  epochs: 8\n", encoding="utf-8")
-    (folder / "listening").mkdir(exist_ok=True)
-    for utterance in ("reader-one", "reader-two"):
-        for version in ("original", "k01", "k04", f"k{codebooks:02d}"):
-            tone = 0.1 * np.sin(np.arange(16000) * (0.05 + 0.01 * len(version)))
-            soundfile.write(folder / "listening" / f"{utterance}.{version}.flac", tone, 16000)
+    listening(folder / "listening", codebooks)
     return folder
+
+
+def listening(place: Path, codebooks: int) -> None:
+    """Samples as `probes.listening.write_listening` names and lists them (its own test holds the two together)."""
+    import soundfile
+
+    place.mkdir(exist_ok=True)
+    entries = []
+    for number, utterance in enumerate(("reader-one", "reader-two"), start=1):
+        files = {version: f"{number}-{utterance}.{version}.flac" for version in ("original", "1", "4", str(codebooks))}
+        for version, file in files.items():
+            soundfile.write(place / file, 0.1 * np.sin(np.arange(16000) * (0.05 + 0.01 * len(version))), 16000)
+        entries.append({"id": utterance, "original": files.pop("original"), "decoded": files})
+    (place / "index.json").write_text(json.dumps({"utterances": entries}), encoding="utf-8")
 
 
 def embedded(html: str) -> dict:

@@ -40,9 +40,9 @@ def chirps(root: Path) -> Path:
     return root
 
 
-def settings(corpus: Path, *overrides: str, name: str = "plain_rvq") -> DictConfig:
-    """The experiment `name` so small that a step takes milliseconds."""
-    small = [
+def small(corpus: Path) -> list[str]:
+    """Overrides that make an experiment so small that a step takes milliseconds."""
+    return [
         "corpus=folder", f"corpus.root={corpus}", "split.speakers=0.34", "trainer.epochs=2", "trainer.steps_per_epoch=4",
         "tokenizer.filters=4", "tokenizer.dim=16", "tokenizer.codebooks=2", "tokenizer.codebook_size=16",
         "tokenizer.quantizer.kmeans_frames=64",
@@ -51,7 +51,11 @@ def settings(corpus: Path, *overrides: str, name: str = "plain_rvq") -> DictConf
         "losses.adversarial.start=2", "losses.feature_matching.start=2",
         "probes.units.utterances=6", "probes.units.draws=1000", "probes.reconstruction=null", "optimizer.warmup_steps=2",
     ]  # fmt: skip
-    return experiment.resolved(config.load([name], [*small, *overrides]))
+
+
+def settings(corpus: Path, *overrides: str, name: str = "plain_rvq") -> DictConfig:
+    """The experiment `name`, small."""
+    return experiment.resolved(config.load([name], [*small(corpus), *overrides]))
 
 
 def train(made: DictConfig, folder: Path, resume: bool = False):
@@ -63,7 +67,6 @@ def weights(path: Path) -> dict:
     held = torch.load(path, weights_only=True)
     kept = {name: held[name] for name in ("state_dict", "optimizer_states", "epoch", "global_step")}
     own = {name: value for name, value in held["laminal"].items() if name != "facts"}  # facts: the id of the run at W&B
-    own["rng"] = {name: value for name, value in own["rng"].items() if name != "python"}  # beartype, here in tests, draws from it
     return kept | {"laminal": own}
 
 

@@ -158,7 +158,7 @@ def test_checkpoints_are_probed_as_they_appear_until_the_training_is_done(traine
     hidden.mkdir()
     for name in ("step=000008.ckpt", "step=000012.ckpt", "last.ckpt"):
         (sparse / name).rename(hidden / name)
-    manifest = runfolder.manifest(sparse)
+    manifest = runfolder.read_manifest(sparse)
     total = manifest.pop("generator_steps")
     runfolder.write_json(sparse / "manifest.json", manifest)
     seen = []
@@ -184,14 +184,14 @@ def test_checkpoints_are_probed_as_they_appear_until_the_training_is_done(traine
 
 
 def test_a_training_that_died_is_not_waited_for_without_end(sparse, capsys):
-    manifest = runfolder.manifest(sparse)
+    manifest = runfolder.read_manifest(sparse)
     del manifest["generator_steps"]
     runfolder.write_json(sparse / "manifest.json", manifest)
     assert watched(sparse, lambda _: None) == 1 and "no process holds it" in capsys.readouterr().out
 
 
 def test_a_training_that_runs_is_waited_for_beyond_patience(sparse, capsys):
-    manifest = runfolder.manifest(sparse)
+    manifest = runfolder.read_manifest(sparse)
     total = manifest.pop("generator_steps")
     runfolder.write_json(sparse / "manifest.json", manifest)
     lock, waits = runfolder.Lock(sparse), []
@@ -206,7 +206,7 @@ def test_a_training_that_runs_is_waited_for_beyond_patience(sparse, capsys):
 
 
 def test_ctrl_c_ends_it_and_the_same_words_go_on(sparse, capsys):
-    manifest = runfolder.manifest(sparse)
+    manifest = runfolder.read_manifest(sparse)
     total = manifest.pop("generator_steps")
     runfolder.write_json(sparse / "manifest.json", manifest)
 
@@ -244,7 +244,7 @@ def test_two_writers_lose_no_row(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(read_table(tmp_path / "scores.parquet").step) == list(range(24)) and len(runfolder.manifest(tmp_path)) == 24
+    assert sorted(read_table(tmp_path / "scores.parquet").step) == list(range(24)) and len(runfolder.read_manifest(tmp_path)) == 24
 
 
 def test_results_come_back_as_they_were_stored(trained):
@@ -319,7 +319,7 @@ def test_scores_go_into_the_same_wandb_run_offline(sparse, monkeypatch, tmp_path
         assert not any(name.startswith(("listening/", "plots/")) for name in row)  # those in the folder are of the end
     assert "model" not in {artifact.type for artifact in of(part, "artifact")}
     assert {row["_step"] for row in logged} == {10_000_000, 10_000_001}
-    assert runfolder.manifest(sparse)[backfill.WAITING] == []
+    assert runfolder.read_manifest(sparse)[backfill.WAITING] == []
 
 
 def test_the_leaderboard_has_a_row_for_every_run(trained, sparse):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from laminal import cli
+from laminal import cli, config
 from laminal.codecs.base import Codec
 from laminal.codecs.load import load_codec
 from laminal.errors import RequestError
@@ -114,10 +114,12 @@ def test_a_foreign_checkpoint_is_refused_and_never_executed(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_run_that_names_foreign_code_is_refused():
+@pytest.mark.parametrize("target", ["os.system", "laminal.codecs.load.load_codec", "laminal.codecs.load.torch.load"])
+def test_a_run_that_names_code_of_no_configuration_is_refused(target):
     from omegaconf import OmegaConf
 
     from laminal.experiment import trusted
 
-    with pytest.raises(RequestError, match=r"os\.system"):
-        trusted(OmegaConf.create({"corpus": {"_target_": "os.system", "command": "true"}}), "config.yaml")
+    with pytest.raises(RequestError, match=target):
+        trusted(OmegaConf.create({"corpus": {"parts": [{"_target_": target, "what": "x/e.py:C"}]}}), "config.yaml")
+    trusted(config.load(["semantic_rvq.yaml"]), "config.yaml")

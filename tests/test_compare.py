@@ -1,5 +1,7 @@
 """Paired comparison against a slow restatement, and what several seeds add."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,7 +83,7 @@ def test_other_items_are_refused():
     with pytest.raises(RequestError, match="different corpora"):
         paired([a], [b])
     b = results(0.1)
-    b.items[0].a[0] = "another:0-1"
+    b.items[0] = replace(b.items[0], a=[f"another{i}:0-1" for i in range(60)])
     with pytest.raises(RequestError, match="different items"):
         paired([a], [b])
 
@@ -91,3 +93,44 @@ def test_sentences_claim_no_more_than_the_interval():
     assert any("closer in A" in line for line in said)
     said = sentences(paired([results(0.1)], [results(0.1)]))
     assert said and not any("closer" in line or "is better" in line for line in said)
+
+
+def test_a_score_that_one_side_lacks_for_an_utterance_stops_nothing():
+    a, b = results(0.1), results(0.05)
+    short = b.items[-1]
+    b.items[-1] = replace(short, a=short.a[1:], cluster=short.cluster[1:], value=short.value[1:])
+    found = paired([a], [b])
+    assert by(found, "reconstruction", "2").n == 19 and by(found, "reconstruction", "2").difference == pytest.approx(0.05)
+    assert by(found, "word_pairs", "1").n > 0
+    assert len(a.items[-1].value) == 20, "the caller's results are left as they were"
+
+
+def test_weights_count_as_in_the_score():
+    def side(value):
+        rows = {"a": ["u", "v", "w"], "cluster": ["s", "t", "t"], "weight": np.array([1.0, 19.0, 0.0]), "value": np.array([value, 0, 5.0])}
+        block = Items(probe="reconstruction", metric="wer", layer="1", layer_mode="cumulative", **rows)
+        return Results(Context(run="r", codec="k", revision="1", corpus_sha256="c"), items=[block])
+
+    (found,) = paired([side(1.0)], [side(0.0)])
+    assert found.a == pytest.approx(0.05) and found.difference == pytest.approx(0.05)
+
+
+def test_layer_modes_and_seeds_are_told_apart():
+    sides = []
+    for shift in (0.1, 0.02):
+        made, other = results(shift), results(0.02)
+        made.items += [replace(block, layer_mode="single") for block in other.items if block.probe == "word_pairs"]
+        made.items += [replace(block, seed=7) for block in other.items if block.probe == "word_pairs"]
+        sides.append(made)
+    found = paired(*[[side] for side in sides])
+    keys = [(each.layer, each.layer_mode, each.seed) for each in found if each.probe == "word_pairs"]
+    assert len(keys) == len(set(keys)) == 6
+    told = {key: each.difference for key, each in zip(keys, [each for each in found if each.probe == "word_pairs"])}
+    assert told["1", "cumulative", 0] < -0.05 and told["1", "single", 0] == told["1", "cumulative", 7] == 0
+
+
+def test_a_verdict_needs_the_corrected_p():
+    found = by(paired([results(0.1)], [results(0.02)]), "word_pairs", "1")
+    assert "closer in A" in sentences([found])[0]
+    doubtful = replace(found, p=0.18)
+    assert "closer in A" not in sentences([doubtful])[0]

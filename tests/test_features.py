@@ -197,7 +197,11 @@ def test_a_bad_file_is_left_out_and_many_fail(corpus, tmp_path):
     found = word_features(FakeCodec(), one_bad, chosen, "audio", codes_cache.open_cache(tmp_path / "cache"))
     assert [name for name, _ in found.failed] == ["u03"] and "gone.wav" in found.failed[0][1]
     assert np.isnan(found.values[3]).all() and not found.ok[3] and found.ok.sum() == 29
-    assert not (tmp_path / "cache").exists()  # what is incomplete is not kept
+    kept = codes_cache.open_cache(tmp_path / "cache")
+    codec = FakeCodec()
+    again = word_features(codec, one_bad, chosen, "audio", kept)
+    assert codec.encoded == [] and kept.hits == 1 and again.failed == found.failed  # what could be read is kept
+    np.testing.assert_array_equal(again.values, found.values)
     utterances[4] = replace(utterances[4], path=tmp_path / "gone too.wav")
     with pytest.raises(DataError, match="2 of 30 utterances are unusable, over 5 %"):
         word_features(FakeCodec(), Corpus("x", tuple(utterances)), chosen, "audio")

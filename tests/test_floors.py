@@ -11,13 +11,14 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "laminal"
 FLOORS = [
-    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon"},
+    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs",
+     "codesfile"},
     {"corpora", "codecs", "teachers", "cache"},
-    {"losses", "features"},
+    {"losses", "features", "longaudio", "encoded"},
     {"probes", "lm"},
     {
         "task", "callback", "metrics", "dashboard", "tensorboard", "workspace", "sinks", "report", "experiment", "runfolder", "cli",
-        "training", "probing",
+        "training", "checkpoints", "validation", "probing",
         "commands", "compare", "check_corpus", "check_codec", "codec_rules", "codec_choice", "stored", "backfill", "watch", "dryrun",
         "tokenise",
     },

@@ -1,12 +1,17 @@
 """The README runs: its commands are parsed, its files are there, its python example is executed."""
 
+import os
 import re
+import runpy
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from laminal import cli, config
+from laminal.errors import RequestError
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,16 +33,42 @@ def test_every_command_is_one_that_exists(command):
         case ["make", target, *_]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
         case ["python", "train.py" | "probe.py" as script, *rest]:
-            assert (ROOT / script).is_file()
-            request = cli.parse(rest, flags=("--dry-run",))
-            for name in request.configs:
-                config.load([name])
+            resolve(script, rest)
         case ["python", "-m", module, *_]:
             assert (ROOT / "src" / Path(*module.split("."))).with_suffix(".py").is_file()
         case ["python", script, *_]:
             assert (ROOT / script).is_file(), f"{script} is not in the repository"
         case _:
             assert words[0] in ("git", "cd", "pip"), f"a command that nothing checks: {command}"
+
+
+def resolve(script: str, words: list[str]) -> None:
+    """Merge what a command configures: an unknown key, name or type raises."""
+    module = runpy.run_path(str(ROOT / script))
+    request = cli.parse(words, flags=("--dry-run",))
+    given = dict(config.parse(word) for word in request.overrides)
+    own = module.get("OWN", ("resume",))
+    if (shelf := given.get("list")) is not None:
+        assert shelf in ("codecs", "probes", "corpora", "losses", "teachers")
+    rest = [word for word in request.overrides if config.parse(word)[0] not in own]
+    codec = [word.removeprefix("codec.") for word in rest if word.startswith("codec.")]
+    if codec:
+        config.override(config.twin("codecs", given["codec"]), codec)
+    rest = [word for word in rest if not word.startswith("codec.")]
+    if script == "probe.py" or request.configs:
+        config.load(request.configs or ("probe",), rest)
+    else:
+        assert not rest and "resume" in given, f"{words} names no configuration"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["train.py --config plain_rvq trainer.epoch=3", "probe.py codec=encodec codec.pth=x", "probe.py codec=encodec corpus=librispech"],
+)
+def test_a_command_with_a_wrong_key_would_be_found(words):
+    script, *rest = words.split()
+    with pytest.raises(RequestError, match="did you mean"):
+        resolve(script, rest)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
@@ -54,3 +85,21 @@ def test_every_python_example_runs(tmp_path, monkeypatch):
 
 def test_the_readme_is_one_page():
     assert len(README.splitlines()) <= 160
+
+
+def test_changed_constraints_reach_an_environment_that_is_there(tmp_path):
+    for name in ("Makefile", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+        os.utime(tmp_path / name, (1000, 1000))
+    made = [tmp_path / ".venv" / name for name in ("bin/python", "constraints.txt", ".train", ".test")]
+    for number, path in enumerate(made):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (2000 + number, 2000 + number))
+
+    def plan() -> str:
+        return subprocess.run(["make", "-n", "fast", "PYTHON=true"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "pip install" not in plan()
+    os.utime(tmp_path / "constraints.txt", (3000, 3000))
+    assert re.search(r"constraints\.txt > \.venv/constraints\.txt\n.*pip install .*-c \.venv/constraints\.txt", plan(), flags=re.DOTALL)

@@ -1,5 +1,8 @@
+from dataclasses import asdict, replace
+
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from laminal.errors import RequestError
@@ -69,3 +72,30 @@ def test_layers_sort_by_number_after_latent():
 def test_scores_read_back_with_missing_direction(tmp_path):
     store(tmp_path, results(1))
     assert pd.isna(read_table(tmp_path / "scores.parquet").higher_is_better[0])
+
+
+def test_probing_one_probe_again_leaves_the_others(tmp_path):
+    whole = results(1)
+    whole.scores.append(Score(**{**asdict(whole.scores[0]), "probe": "q", "value": 3.0}))
+    store(tmp_path, whole)
+    store(tmp_path, results(1, 9.0))
+    scores = read_table(tmp_path / "scores.parquet")
+    assert dict(zip(scores.probe, scores.value)) == {"p": 9.0, "q": 3.0}
+
+
+def test_the_same_weights_under_another_name_replace_their_rows_and_other_weights_do_not(tmp_path):
+    for run, weights, value in (("old", "w" * 64, 1.0), ("renamed", "w" * 64, 2.0), ("renamed", "x" * 64, 3.0)):
+        made = results(1, value)
+        made.context = replace(made.context, run=run, ckpt_sha256=weights)
+        store(tmp_path, made)
+    scores = read_table(tmp_path / "scores.parquet")
+    assert sorted(zip(scores.run, scores.value)) == [("renamed", 2.0), ("renamed", 3.0)]
+
+
+def test_items_written_before_seeds_and_weights_are_read(tmp_path):
+    store(tmp_path, results(1))
+    old = pq.read_table(tmp_path / "items.parquet").drop_columns(["seed", "weight"])
+    pq.write_table(old, tmp_path / "items.parquet")
+    store(tmp_path, results(2))
+    items = read_table(tmp_path / "items.parquet")
+    assert items.seed.tolist() == [0] * 4 and items.weight.tolist() == [1.0] * 4 and items.step.tolist() == [1, 1, 2, 2]

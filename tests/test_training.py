@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from laminal import experiment, runfolder
+from laminal import experiment, runfolder, training
 from laminal.results import KEY, Score, read_table
 from oracle_training import differences, metrics, settings, train, weights
 
@@ -61,19 +63,31 @@ class Leaky:
                 torch.rand(1)
             case "numpy":
                 np.random.rand()
+            case "python":
+                random.random()
             case "raise":
                 raise RuntimeError("this probe always fails")
-        yield Score(
-            probe="leaky", metric="m", value=1.0, low=1.0, high=1.0, n=1, clusters=1, chance=0.0, higher_is_better=None, unit=""
-        )
+        yield Score(probe="leaky", metric="m", value=1.0, low=1.0, high=1.0, n=1, clusters=1, chance=0.0, higher_is_better=None, unit="")
 
 
-@pytest.mark.parametrize(("how", "leaves_a_trace"), [("torch", True), ("numpy", True), ("none", False)])
-def test_a_leaky_probe_is_caught(whole_run, tiny_corpus, tmp_path, monkeypatch, how, leaves_a_trace):
+@pytest.mark.parametrize("how", ["torch", "numpy", "python", "none"])
+def test_a_leaky_probe_is_told_of_and_leaves_no_trace(whole_run, tiny_corpus, tmp_path, monkeypatch, caplog, how):
     _, folder = whole_run
     monkeypatch.setattr(experiment, "probes", lambda *_: {"leaky": Leaky(None, None, how)})
     train(settings(tiny_corpus), tmp_path / how)
-    assert bool(differences(weights(folder / "last.ckpt"), weights(tmp_path / how / "last.ckpt"))) is leaves_a_trace
+    assert ("probes leaky drew from a global random generator at step 4" in caplog.text) is (how != "none")
+    assert differences(weights(folder / "last.ckpt"), weights(tmp_path / how / "last.ckpt")) == []
+
+
+@pytest.mark.parametrize("how", ["torch", "numpy", "python"])
+def test_the_comparison_of_checkpoints_sees_every_generator(whole_run, tiny_corpus, tmp_path, monkeypatch, how):
+    """What the callback puts back would else be found: a comparison that cannot fail would prove nothing."""
+    _, folder = whole_run
+    monkeypatch.setattr(experiment, "probes", lambda *_: {"leaky": Leaky(None, None, how)})
+    monkeypatch.setattr("laminal.callback.set_rng", lambda _: None)
+    train(settings(tiny_corpus), tmp_path / how)
+    found = differences(weights(folder / "last.ckpt"), weights(tmp_path / how / "last.ckpt"))
+    assert found and all(where.startswith(f"/laminal/rng/{how}") for where in found if "/rng/" in where)
 
 
 def test_a_probe_that_raises_is_reported_and_the_training_goes_on(whole_run, tiny_corpus, tmp_path, monkeypatch, caplog):
@@ -178,10 +192,44 @@ def test_a_busy_folder_is_refused_and_a_free_one_is_not(tmp_path):
     runfolder.Lock(tmp_path).release()
 
 
-def test_monitor_sees_the_probe_of_the_same_checkpoint(tiny_corpus, tmp_path):
-    made = settings(tiny_corpus, "checkpoint.monitor=probe/units/perplexity/L01", "checkpoint.keep=1", "checkpoint.mode=max")
-    train(made, tmp_path / "monitored")
-    scores = read_table(tmp_path / "monitored" / "scores.parquet")
-    chosen = scores[(scores.metric == "perplexity") & (scores.layer == "1")]
-    best = int(chosen.sort_values("value").step.iloc[-1])
-    assert [path.name for path in (tmp_path / "monitored").glob("step=*.ckpt")] == [f"step={best:06d}.ckpt"]
+def test_a_resume_adds_to_the_manifest(whole_run, tmp_path):
+    """The first start stays, each later one is a row; wall times add up."""
+    made, folder = whole_run
+    cut = tmp_path / "cut"
+    shutil.copytree(folder, cut)
+    before = json.loads((cut / "manifest.json").read_text())
+    assert "resumes" not in before and {each["step"] for each in before["wall_time"]["probes"]} == {4, 8}
+    shutil.copy(cut / "step=000004.ckpt", cut / "last.ckpt")
+    for number in (1, 2):
+        train(made, cut, resume=True)
+        now = json.loads((cut / "manifest.json").read_text())
+        assert [each["from_step"] for each in now["resumes"]] == [4, 8][:number]
+        assert all(each["argv"] and each["versions"]["torch"] and each["started"] >= before["started"] for each in now["resumes"])
+    same = ("argv", "git", "versions", "started", "corpus", "corpus_facts", "pair_lists_sha256", "seed", "config_sha256")
+    assert {name: now[name] for name in same} == {name: before[name] for name in same}
+    assert now["wall_time"]["fit_s"] > before["wall_time"]["fit_s"] and now["wall_time"]["start_s"] > before["wall_time"]["start_s"]
+    assert [each["step"] for each in now["wall_time"]["probes"]] == [4, 8, 8]
+
+
+def test_the_semantic_losses_go_on_exactly(tiny_corpus, tmp_path):
+    """All losses of semantic_rvq with crops drawn by word pair: teachers' statistics, heads and discriminators are in the checkpoint."""
+    made = settings(
+        tiny_corpus, "data.pairs=0.75", "data.batch=4", "trainer.steps_per_epoch=2", "probing.every_epochs=null",
+        "losses.acoustic_align.start=1", "log.gradient_norms_every=1", name="semantic_rvq",
+    )  # fmt: skip
+    train(made, tmp_path)
+    whole, losses = weights(tmp_path / "last.ckpt"), metrics(tmp_path)
+    names = {f"train/{name}" for name in made.losses}
+    assert names <= set(losses.name) and not losses.value.isna().any()
+    assert (losses[losses.name == "train/synonym_contrast"].value > 0).any()  # pairs were there to be contrasted
+    shutil.copy(tmp_path / "step=000002.ckpt", tmp_path / "last.ckpt")
+    train(made, tmp_path, resume=True)
+    assert differences(whole, weights(tmp_path / "last.ckpt")) == [] and metrics(tmp_path).equals(losses)
+
+
+def test_a_training_without_probes_ends_without_a_report(tiny_corpus, tmp_path, capsys):
+    made = settings(tiny_corpus, "probing.every_epochs=null", "trainer.epochs=1", "trainer.steps_per_epoch=2")
+    assert training.run(made, tmp_path / "bare", resume=False) == 0
+    said = capsys.readouterr().out
+    assert "no probe was asked for" in said and said.rstrip().endswith(str(tmp_path / "bare"))
+    assert not (tmp_path / "bare" / "report.html").exists() and (tmp_path / "bare" / "last.ckpt").is_file()

@@ -94,6 +94,23 @@ def read(path: Path, sample_rate: int, start: float = 0.0, duration: float | Non
     return resample(samples.mean(axis=1), source, sample_rate)
 
 
+def stream(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """Read `path` piece by piece: the samples of `read`, bit for bit, in pieces of some seconds.
+
+    Yields (t,) float32 at `sample_rate` Hz; raises DataError on unreadable, empty, truncated or non-finite audio.
+    """
+    with _opened(path) as file:
+        left, resampler = file.frames, soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
+        while left:
+            samples = file.read(min(left, BLOCK), dtype="float32", always_2d=True)
+            if not len(samples):
+                raise DataError(f"{path}: truncated: {left} of {file.frames} samples are missing; fetch it again")
+            _finite(path, samples)
+            left -= len(samples)
+            wav = np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
+            yield wav if file.samplerate == sample_rate else resampler.resample_chunk(wav, last=not left)
+
+
 def _finite(path: Path, samples: np.ndarray) -> None:
     if not np.isfinite(samples).all():
         raise DataError(f"{path}: NaN or infinite samples; convert it again from its source")
@@ -106,7 +123,19 @@ def resample(wav: np.ndarray, source: int, target: int) -> np.ndarray:
     return soxr.resample(wav.astype(np.float32), source, target)
 
 
-def write(path: Path, wav: np.ndarray, sample_rate: int) -> None:
-    """Write (t,) as 16-bit audio in the format that the suffix names; samples beyond +-1 are clipped."""
-    with replacing(path) as temporary:
-        soundfile.write(str(temporary), np.clip(wav, -1.0, 1.0), sample_rate, subtype="PCM_16")
+def write(path: Path, wav: np.ndarray, sample_rate: int, comment: str = "") -> None:
+    """Write (t,) as 16-bit audio in the format that the suffix names, with a comment in its header; samples beyond +-1 are clipped."""
+    with replacing(path) as temporary, soundfile.SoundFile(str(temporary), "w", sample_rate, 1, "PCM_16") as file:
+        if comment:
+            file.comment = comment
+        file.write(np.clip(wav, -1.0, 1.0))
+
+
+def comment(path: Path) -> str:
+    """Read the comment in the header of a file that is whole; "" where there is none, or no such file."""
+    try:
+        check(path)
+        with _opened(path) as file:
+            return str(file.comment)
+    except DataError:
+        return ""

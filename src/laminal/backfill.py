@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from laminal import probing, runfolder
+from laminal.cache import usual_cache
+from laminal.commands import listed, other_sizes, say
 from laminal.dashboard import sinks_of
 from laminal.errors import RequestError
+from laminal.nn import ranks
 from laminal.results import Context, Results, read_table, stored
 
 log = logging.getLogger("laminal")
@@ -21,10 +23,10 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
 
     runs: dict[Path, list[Path]] = {}
     for path in matching(str(own["ckpt"])):
-        if path.suffix == ".ckpt":
+        if path.suffix == ".ckpt" and path.name[0] != ".":  # else a checkpoint that is being written
             runs.setdefault(path.parent, []).append(path)
         elif (path / "last.ckpt").is_file():
-            runs.setdefault(path, []).extend(path.glob("*.ckpt"))
+            runs.setdefault(path, []).extend(checkpoints(path))
     if not runs:
         raise RequestError(f"ckpt={own['ckpt']}: no checkpoint has such a name; quote the pattern, as ckpt='checkpoints/x/*.ckpt'")
     broken = 0
@@ -32,10 +34,12 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
         filling = Filling(place, own, configs, rest)
         for path in sorted(paths, key=lambda path: (path.name == "last.ckpt", path.name)):
             try:
-                print(filling.probe(path))
+                say(filling.probe(path))
             except RequestError as error:
                 broken += 1
-                print(f"{path} is left out: {error}")
+                say(f"{path} is left out: {error}")
+        if ranks.world()[0]:
+            continue
         filling.show()
         if not (filling.out / "scores.parquet").is_file():
             continue
@@ -43,6 +47,12 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
             print(line)
         print(folder.write(filling.out))
     return int(broken > 0)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Checkpoints of a run by step, last.ckpt after them; not those that are being written."""
+    found = [path for path in run.glob("*.ckpt") if path.name[0] != "."]
+    return sorted(found, key=lambda path: (path.name == "last.ckpt", path.name))
 
 
 def matching(pattern: str) -> list[Path]:
@@ -56,38 +66,36 @@ class Filling:
     """One run that is back-filled: its probes and corpus are built once, whatever the number of its checkpoints."""
 
     def __init__(self, run: Path, own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]):
-        names = own.get("probe")
         self.run, self.again = run, bool(own.get("again"))
         self.out = Path(str(own["out"])) / run.name if own.get("out") else run
-        if configs and not own.get("out"):  # other sizes than the run's own: beside its curve, not over it
-            self.out = run / "probed" / Path(configs[-1]).stem
+        sizes = other_sizes(configs, rest)
+        if sizes and not own.get("out"):  # than the run's own: beside its curve, not over it
+            self.out = run / "probed" / sizes
         self.usual = self.out == run and not configs and not rest  # what the run itself would have measured
         config, split = probing.checkpoint_config(run, configs, rest)
-        listed = None if names is None else [str(each).strip() for each in (names.split(",") if isinstance(names, str) else names)]
-        self.on = probing.ground(config, listed, split, None if own.get("cache") is None else str(own["cache"]))
+        self.on = probing.ground(config, listed(own.get("probe")), split, usual_cache(own.get("cache"), own.get("cache.limit")))
         self._steps: dict[int, Path] = {}
 
     def probe(self, path: Path) -> str:
         """Probe what is missing of one checkpoint; says what was done. Raises RequestError where it cannot be read."""
         target = probing.checkpoint_target(path, self.out)
-        target = replace(target, context=replace(target.context, run=self.run.resolve().name))
         step = target.context.step
         if step in self._steps:
             return f"{path.name}: step {step}, as {self._steps[step].name}"
         self._steps[step] = path
-        missing = probing.missing(target, self.on) if not self.again else set(self.on.probes)
+        missing = ranks.from_first(probing.missing(target, self.on) if not self.again else set(self.on.probes))
         where = f"{path.name}: epoch {target.context.epoch}, step {step}"
         if not missing:
             return f"{where}: all there"
         probing.probe(target, self.on, again=self.again)
-        if self.usual:
-            waiting = [*runfolder.manifest(self.run).get(WAITING, []), {"corpus": self.on.corpus.name, "step": step}]
+        if self.usual and not ranks.world()[0]:
+            waiting = [*runfolder.read_manifest(self.run).get(WAITING, []), {"corpus": self.on.corpus.name, "step": step}]
             runfolder.update_manifest(self.run, **{WAITING: waiting})
         return f"{where}: probed {', '.join(name for name in self.on.probes if name in missing)}"
 
     def show(self) -> None:
         """Give the run's dashboards what was probed after it, in the same W&B run; not while the training writes there."""
-        waiting = runfolder.manifest(self.run).get(WAITING) or []
+        waiting = runfolder.read_manifest(self.run).get(WAITING) or []
         if not waiting or not self.usual:
             return
         try:

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 
 from laminal.codecs.encodec import EncodecCodec
 from laminal.metrics import Sink
 from laminal.probes.run import run_probes
 from laminal.results import Context, Results, Undefined, forget_after, key, store
-from laminal.task import TokenizerTask
+from laminal.task import TokenizerTask, get_rng, same_rng, set_rng
 
 log = logging.getLogger("laminal")
 
 
 class ProbeCallback(lightning.Callback):
-    """Run `probes` on the live tokenizer after the first, every `every_epochs`-th and the last epoch, or every `every_steps` steps.
+    """Run `probes` on the live tokenizer: by epochs after the first, every `every_epochs`-th and the last, by steps every `every_steps`.
 
-    Scores and items go into `folder` (scores.parquet, items.parquet), to the sinks, and as `probe/...` into the metrics that
-    ModelCheckpoint can monitor. A probe that raises is reported and leaves the training alone. With several processes rank 0
-    probes while the others wait, so that scores do not depend on their number.
+    Scores and items go into `folder` (scores.parquet, items.parquet), to the sinks, and as `probe/...` into `metrics`, by which checkpoints
+    are ranked. The last epoch is probed wherever anything is. A probe that raises is reported and leaves the training alone, and so does
+    one that draws from a global random generator: it is put back. With several processes rank 0 probes while the others wait, so that
+    scores do not depend on their number.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class ProbeCallback(lightning.Callback):
         self.sinks = sinks
         self.after = after
         self.probed_step = -1
+        self.metrics: dict[str, float] = {}  # scores of `probed_step`, the same on every rank
         self.seconds: list[dict[str, Any]] = []  # wall time by probe and step: into the manifest
         self.undefined: list[dict[str, str]] = []  # scores of the last probing that could not be computed, with reasons
 
@@ -56,34 +57,49 @@ class ProbeCallback(lightning.Callback):
             forget_after(self.folder, _task(pl_module).generator_step)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
-        """Probe by generator steps where the cadence says so."""
-        step = _task(pl_module).generator_step
-        if self.every_steps and step % self.every_steps == 0 and step != self.probed_step:
-            self.probe(trainer, _task(pl_module))
+        """Probe by generator steps inside an epoch; its last step is probed after the validation."""
+        task = _task(pl_module)
+        inside = task.at_step_end and task.batches % int(trainer.num_training_batches)
+        if inside and self._due_by_steps(task) and task.generator_step != self.probed_step:
+            self.probe(trainer, task)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Probe by epochs; not in Lightning's sanity check."""
-        if trainer.sanity_checking or not self.every_epochs:
+        """Probe by epochs, and by steps where an epoch ends with one; not in Lightning's sanity check."""
+        if trainer.sanity_checking or not (self.every_epochs or self.every_steps):
             return
-        epoch = trainer.current_epoch + 1
-        due = epoch % self.every_epochs == 0 or epoch in (1, trainer.max_epochs)  # the ends are what a report compares
-        if due and _task(pl_module).generator_step != self.probed_step:
-            self.probe(trainer, _task(pl_module))
+        task, epoch = _task(pl_module), trainer.current_epoch + 1
+        by_epochs = bool(self.every_epochs) and (epoch % self.every_epochs == 0 or epoch == 1)  # type: ignore[operator]
+        if (by_epochs or epoch == trainer.max_epochs or self._due_by_steps(task)) and task.generator_step != self.probed_step:
+            self.probe(trainer, task)
+
+    def _due_by_steps(self, task: TokenizerTask) -> bool:
+        return bool(self.every_steps) and task.generator_step % self.every_steps == 0  # type: ignore[operator]
 
     def probe(self, trainer: lightning.Trainer, task: TokenizerTask) -> None:
         """Probe the tokenizer as it is now."""
         self.probed_step = task.generator_step
         metrics: dict[str, float] = {}
         if trainer.is_global_zero:
-            codec = EncodecCodec.from_module(task.tokenizer)
-            context = replace(
-                self.context, revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step
-            )
-            results = run_probes(codec, self.probes, context, self.budget_s, tolerant=True)
-            self._report(results)
-            metrics = headline_metrics(results)
-        metrics = trainer.strategy.broadcast(metrics)
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+            before = get_rng()
+            try:
+                metrics = self._probed(trainer, task, before)
+            finally:
+                set_rng(before)
+        self.metrics = trainer.strategy.broadcast(metrics)
+
+    def _probed(self, trainer: lightning.Trainer, task: TokenizerTask, before: dict[str, Any]) -> dict[str, float]:
+        codec = EncodecCodec.from_module(task.tokenizer)
+        context = replace(
+            self.context, revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step
+        )
+        results = run_probes(codec, self.probes, context, self.budget_s, tolerant=True)
+        if not same_rng(before, get_rng()):
+            log.warning(
+                "one of the probes %s drew from a global random generator at step %d; it is put back, but a probe must draw from its own",
+                ", ".join(self.probes), context.step,
+            )  # fmt: skip
+        self._report(results)
+        return headline_metrics(results)
 
     def _report(self, results: Results) -> None:
         for name, reason in results.failures.items():
@@ -95,6 +111,8 @@ class ProbeCallback(lightning.Callback):
             store(self.folder, results)
         except OSError as error:  # a full disk must not end the training: the checkpoint can be probed again later
             log.warning("scores of step %d could not be written (%s); free space, then run probe.py", results.context.step, error)
+        except Exception as error:  # nor a probe that gives two scores of one key, or what is no number
+            log.warning("scores of step %d were refused (%s: %s); mend the probe", results.context.step, type(error).__name__, error)
         if self.after is not None:
             self.after(results)  # before the sinks: they show what it writes
         for sink in self.sinks:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 from laminal.errors import DataError, RequestError
 
+REFUSALS = (
+    "hydra.errors.InstantiationException", "omegaconf.errors.OmegaConfBaseException",
+    "lightning.fabric.utilities.exceptions.MisconfigurationException",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -42,27 +47,40 @@ def parse(words: Sequence[str], flags: Sequence[str] = ()) -> Request:
 
 
 def run(main: Callable[[Sequence[str]], int | None], usage: str) -> None:
-    """Run `main` on the command line and exit by its result; a wrong request prints one line, never a traceback."""
+    """Run `main` on the command line and exit by its result."""
     words = sys.argv[1:]
     if not words or set(words) & {"-h", "--help"}:
         print(usage.strip())
         sys.exit(0 if words else 2)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     quiet()
+    sys.exit(outcome(main, words))
+
+
+def outcome(main: Callable[[Sequence[str]], int | None], words: Sequence[str]) -> int:
+    """Run `main` and give its exit code; a wrong request prints one line, never a traceback."""
     try:
-        sys.exit(main(words) or 0)
-    except RequestError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except (DataError, FloatingPointError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        print(f"error: {error}; the work stopped: what was written before is whole", file=sys.stderr)
-        sys.exit(1)
+        return main(words) or 0
     except KeyboardInterrupt:
-        print("stopped; train.py resume=<the run's folder> goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        print("stopped; the same command goes on (train.py: resume=<the run's folder>)", file=sys.stderr)
+        return 130
+    except Exception as error:
+        said = " ".join(str(error).split())
+        if refused(error):
+            print(f"error: {said}", file=sys.stderr)
+            return 2
+        if isinstance(error, (DataError, FloatingPointError)):
+            print(f"error: {said}", file=sys.stderr)
+            return 1
+        if isinstance(error, OSError):
+            print(f"error: {error}; the work stopped: what was written before is whole", file=sys.stderr)
+            return 1
+        raise
+
+
+def refused(error: BaseException) -> bool:
+    """Whether `error` says that the request was wrong: ours, or what a library raises for a configuration (none is imported for this)."""
+    return isinstance(error, RequestError) or any(f"{kind.__module__}.{kind.__name__}" in REFUSALS for kind in type(error).__mro__)
 
 
 def quiet() -> None:

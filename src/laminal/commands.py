@@ -1,5 +1,6 @@
 """The commands of `probe.py`: probe, check, compare."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,10 @@ from omegaconf import DictConfig
 
 from laminal import config as settings
 from laminal import probing
+from laminal.cache import usual_cache
 from laminal.codec_choice import choices, loaded
 from laminal.errors import RequestError
+from laminal.nn import ranks
 from laminal.results import Results, store, write_table
 
 WILD = "*?["
@@ -28,6 +31,8 @@ def probe(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> 
         return several(names, own, configs, rest)
     target, on = prepared(own, configs, rest)
     results = probing.probe(target, on)
+    if ranks.world()[0]:  # under torchrun rank 0 writes
+        return 0
     for line in sentences.summary(results.score_table()):
         print(line)
     print(folder.write(target.folder))
@@ -38,19 +43,27 @@ def prepared(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) 
     """Load what `ckpt=` or `codec=` names and what it is probed on."""
     out = Path(str(own["out"])) if own.get("out") else None
     names = listed(own.get("probe"))
-    cache = None if own.get("cache") is None else str(own["cache"])
+    cache = usual_cache(own.get("cache"), own.get("cache.limit"))
     if own.get("ckpt"):
         path = Path(str(own["ckpt"]))
         if not path.exists():
             raise RequestError(f"ckpt={path} does not exist; give checkpoints/<run> or one of its step=*.ckpt")
         config, split = probing.checkpoint_config(path, configs, rest)
-        if configs and out is None:  # other sizes than the run's own: beside its curve, not over it
-            out = (path if path.is_dir() else path.parent) / "probed" / Path(configs[-1]).stem
+        if out is None and (sizes := other_sizes(configs, rest)):  # than the run's own: beside its curve, not over it
+            out = (path if path.is_dir() else path.parent) / "probed" / sizes
         return probing.checkpoint_target(path, out), probing.ground(config, names, split, cache)
     arguments, rest = probing.arguments_of(rest, "codec")
     (choice,) = choices([str(own["codec"])], arguments)
     config = settings.load(configs or ("probe",), rest)
     return probing.codec_target(choice, out), probing.ground(config, names, None, cache)
+
+
+def other_sizes(configs: tuple[str, ...], rest: list[str]) -> str:
+    """Name what makes a probing other than the run's own: a configuration file, or the overridden keys of probes; "" for none."""
+    if configs:
+        return Path(configs[-1]).stem
+    changed = sorted(word.removeprefix("probes.") for word in rest if word.startswith("probes."))
+    return re.sub(r"[^A-Za-z0-9.=_-]+", "-", ",".join(changed))[:100].strip("-")
 
 
 def several(names: list[str], own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
@@ -78,14 +91,16 @@ def several(names: list[str], own: Mapping[str, Any], configs: tuple[str, ...], 
             if choice.what in names:
                 raise
             missing[choice.label] = " ".join(str(error).split())
-            print(f"{choice.label} is left out: {missing[choice.label]}")
+            say(f"{choice.label} is left out: {missing[choice.label]}")
             continue
-        print(f"{choice.label}: {target.codec.codebooks} codebooks, {target.codec.frame_rate:g} frames/s")
+        say(f"{choice.label}: {target.codec.codebooks} codebooks, {target.codec.frame_rate:g} frames/s")
         found.append(probing.probe(target, on, again=bool(own.get("again"))))
     if not found:
         raise RequestError(
             f"none of {', '.join(missing)} can be loaded here; download one or name another, as codec=lyra codec.lyra.path=DIR"
         )
+    if ranks.world()[0]:  # under torchrun rank 0 writes
+        return 0
     facts = {"published": config.get("published"), "missing_codecs": missing, "order": [each.context.run for each in found]}
     probing.runfolder.update_manifest(out, **facts)
     compared = compare.with_first(found)
@@ -122,6 +137,8 @@ def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -
             target, on = of_runs[name] if name in of_runs else (probing.codec_target(chosen[name], None), ground)
             facts[target.context.run] = probing.described(target.codec)
             found[-1].append(probing.probe(target, on, again=bool(own.get("again"))))
+    if ranks.world()[0]:
+        return 0
     labels = _apart(found)
     compared = compare.paired(found[0], found[1], names=labels)
     print(f"A = {asked[0]}\nB = {asked[1]}")
@@ -133,7 +150,7 @@ def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -
         for number, results in enumerate(seeds):
             run = label if len(seeds) == 1 else f"{label}-{number + 1}"
             names.append(run)
-            store(out, replace(results, context=replace(results.context, run=run, epoch=-1, step=-1)))
+            store(out, replace(results, context=replace(results.context, run=run, ckpt_sha256="", epoch=-1, step=-1)))
             probing.runfolder.update_manifest(out, **{f"probing/{results.context.corpus}/{run}": {"codec": facts[results.context.run]}})
     probing.runfolder.update_manifest(out, order=[*dict.fromkeys(names)])
     write_table(out / "comparison.parquet", compare.table(compared))
@@ -153,7 +170,7 @@ def _apart(found: list[list[Results]]) -> tuple[str, str]:
 
 
 def _ground(own: Mapping[str, Any], config: DictConfig) -> probing.Ground:
-    return probing.ground(config, listed(own.get("probe")), None, None if own.get("cache") is None else str(own["cache"]))
+    return probing.ground(config, listed(own.get("probe")), None, usual_cache(own.get("cache"), own.get("cache.limit")))
 
 
 def _optional(configs: tuple[str, ...]) -> bool:
@@ -196,6 +213,12 @@ def check(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> 
     if broken:
         raise RequestError(broken)
     return 0
+
+
+def say(line: str) -> None:
+    """Print from the first process alone."""
+    if not ranks.world()[0]:
+        print(line)
 
 
 def listed(value: Any) -> list[str] | None:

@@ -16,8 +16,12 @@ from laminal.results import Items, Results, layer_order
 DRAWS = 2000
 FEWEST = 10  # pairs of word types
 WIDEST = 0.025  # half-width beyond which nothing is said: published effects are no larger
-BY_PAIR = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "split")
+BY_PAIR = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "split", "seed")
+FAMILY = ("probe", "metric", "setting", "split", "slice", "distance", "layer_mode", "seed")  # its layers share one correction of p
+SHARED = 0.5  # of the items of either side: with fewer in common the two were not probed alike
+SURE = 0.05
 HEADLINES = ("near_homophone", "synonym_core", "synonym")
+TOLD = ("mel_distance", "stoi", "pesq", "wer", "abx_across")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Comparison:
     slice: str
     distance: str
     layer: str
+    layer_mode: str
+    seed: int
     a: float
     b: float
     difference: float
@@ -77,7 +83,7 @@ def paired(
         return []
     if not shared:
         raise RequestError("A and B share no items: probe both with the same probes and sizes")
-    _same_items(shared, [*blocks_a, *blocks_b])
+    _match(shared, [*blocks_a, *blocks_b])
     found = [*_pairs(shared, blocks_a, blocks_b, seed), *_means(shared, blocks_a, blocks_b, seed)]
     return [replace(each, names=names) for each in _holm(found)]
 
@@ -106,20 +112,43 @@ def _as_last(blocks: dict[Key, Items]) -> dict[Key, Items]:
     return {name: blocks[key] for key, name in layers.items()}
 
 
-def _same_items(shared: Iterable[Key], sides: Sequence[dict[Key, Items]]) -> None:
+def _match(shared: Iterable[Key], sides: Sequence[dict[Key, Items]]) -> None:
+    """Leave in every side the items that all have, in one order; a score that one side lacks for an utterance does not stop the others."""
     for key in shared:
-        first = sides[0][key]
-        for side in sides[1:]:
-            if list(side[key].a) != list(first.a) or list(side[key].b) != list(first.b):
-                where = "/".join(filter(None, key))
-                raise RequestError(f"A and B were measured on different items of {where}: take the same seed, sizes and split for both")
+        blocks = [side[key] for side in sides]
+        if all(list(block.a) == list(blocks[0].a) and list(block.b) == list(blocks[0].b) for block in blocks[1:]):
+            continue
+        names = [_names(block) for block in blocks]
+        common = set(names[0]).intersection(*names[1:])
+        if len(common) < SHARED * max(map(len, names)):
+            where = "/".join(filter(None, key))
+            raise RequestError(f"A and B were measured on different items of {where}: take the same seed, sizes and split for both")
+        for side, block, of in zip(sides, blocks, names):
+            place = {name: row for row, name in enumerate(of)}
+            side[key] = _rows(block, [place[name] for name in names[0] if name in common])
+
+
+def _names(block: Items) -> list[tuple[str, str, int]]:
+    """Name each item by its tokens, and by which one of the same tokens it is."""
+    seen: dict[tuple[str, str], int] = {}
+    found = []
+    for pair in zip(block.a, block.b or [""] * len(block.a)):
+        seen[pair] = seen.get(pair, 0) + 1
+        found.append((*pair, seen[pair]))
+    return found
+
+
+def _rows(block: Items, rows: list[int]) -> Items:
+    a, b, cluster = ([side[row] for row in rows] if len(side) else [] for side in (block.a, block.b, block.cluster))
+    weight = None if block.weight is None else block.weight[rows]
+    return replace(block, a=a, b=b, cluster=cluster, value=np.asarray(block.value)[rows], weight=weight)
 
 
 def _pairs(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items]], seed: int) -> Iterable[Comparison]:
     """Word pairs of every setting that has matched random pairs, all layers at once."""
     table = pd.DataFrame(shared, columns=[*BY_PAIR, "metric"])
     table = table[(table.probe == "word_pairs") & ~table.setting.str.startswith("random")]
-    family = ["setting", "split", "slice", "distance", "layer_mode"]
+    family = ["setting", "split", "slice", "distance", "layer_mode", "seed"]
     for names, rows in table.groupby(family, sort=False):
         layers = layer_order(rows.layer)
         keys = [_key(rows, layer) for layer in layers]
@@ -136,7 +165,8 @@ def _pairs(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
             yield _comparison(
                 draws[: len(a), :, column], draws[len(a) :, :, column], seed,
                 probe="word_pairs", metric="over_random", setting=facts["setting"], split=facts["split"], slice=facts["slice"],
-                distance=facts["distance"], layer=layer, n=n, clusters=clusters, higher_is_better=None, unit="fraction of random",
+                distance=facts["distance"], layer=layer, layer_mode=facts["layer_mode"], probe_seed=int(facts["seed"]), n=n,
+                clusters=clusters, higher_is_better=None, unit="fraction of random",
             )  # fmt: skip
 
 
@@ -182,18 +212,21 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
         if len(names) < 2:
             continue
         counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), DRAWS, seed)])[:, cluster.ravel()]
-        draws = (counts @ values[kept] / counts.sum(1, keepdims=True)).T  # runs, draws
+        weights = np.stack([np.ones(len(block.value)) if block.weight is None else block.weight for block in blocks], axis=1)[kept]
+        with np.errstate(invalid="ignore"):
+            draws = (counts @ (weights * values[kept]) / (counts @ weights)).T  # runs, draws
         facts = dict(zip(BY_PAIR, key))
         yield _comparison(
             draws[: len(a)], draws[len(a) :], seed, probe=facts["probe"], metric=key[-1], setting=facts["setting"], split=facts["split"],
-            slice=facts["slice"], distance=facts["distance"], layer=facts["layer"], n=int(kept.sum()), clusters=len(names),
+            slice=facts["slice"], distance=facts["distance"], layer=facts["layer"], layer_mode=facts["layer_mode"],
+            probe_seed=int(facts["seed"]), n=int(kept.sum()), clusters=len(names),
             higher_is_better=DIRECTIONS.get(key[-1]), unit="",
         )  # fmt: skip
 
 
 DIRECTIONS = {
     "pesq": True, "stoi": True, "estoi": True, "si_sdr": True, "speaker_similarity": True, "f0_correlation": True, "mel_distance": False,
-    "mcd": False, "voicing_error": False, "wer": False,
+    "mcd": False, "voicing_error": False, "wer": False, "abx_within": False, "abx_across": False,
 }  # fmt: skip
 
 
@@ -206,7 +239,7 @@ def _comparison(a: Float[np.ndarray, "_ draws"], b: Float[np.ndarray, "_ draws"]
     low, high = (float(bound[0]) for bound in interval(draws[1:, None]))
     centred = draws[1:] - draws[0]
     p = (1 + int((np.abs(centred) >= abs(draws[0])).sum())) / (1 + len(centred))
-    facts |= {"a": float(a[:, 0].mean()), "b": float(b[:, 0].mean()), "difference": float(draws[0])}
+    facts |= {"a": float(a[:, 0].mean()), "b": float(b[:, 0].mean()), "difference": float(draws[0]), "seed": facts.pop("probe_seed")}
     return Comparison(low=low, high=high, p=p, seeds=(len(a), len(b)), **facts)
 
 
@@ -221,9 +254,9 @@ def _seed_error(a: Float[np.ndarray, " _"], b: Float[np.ndarray, " _"]) -> tuple
 
 def _holm(found: Sequence[Comparison]) -> list[Comparison]:
     """Correct p over the layers of each family (Holm 1979)."""
-    families: dict[tuple[str, ...], list[int]] = {}
+    families: dict[tuple[Any, ...], list[int]] = {}
     for index, each in enumerate(found):
-        families.setdefault((each.probe, each.metric, each.setting, each.split, each.slice, each.distance), []).append(index)
+        families.setdefault(tuple(getattr(each, name) for name in FAMILY), []).append(index)
     corrected = list(found)
     for members in families.values():
         order = sorted(members, key=lambda index: found[index].p)
@@ -247,23 +280,30 @@ TABLE = [
 
 
 def sentences(found: Sequence[Comparison]) -> list[str]:
-    """Say the headlines: near-homophones and synonyms at the first and last codebook by tier, and the quality of the speech."""
+    """Say the headlines: near-homophones and synonyms at the first and last codebook by tier, and the quality of the speech.
+
+    Of several draws of pairs (style choi) the first one is spoken of; the table has all.
+    """
     said = []
+    first = min((each.seed for each in found), default=0)
     for each in found:
+        if each.seed != first:
+            continue
         ends = _ends(found, each.names)
         if each.probe == "word_pairs":
-            if each.setting in HEADLINES and each.layer in ends and each.distance == "euclidean":
+            if each.setting in HEADLINES and each.layer in ends and each.distance == "euclidean" and each.layer_mode == "cumulative":
                 said.append(_pair_sentence(each))
-        elif each.metric in ("mel_distance", "stoi", "pesq") and each.layer in ends:
+        elif each.metric in TOLD and each.layer in ends:
             verdict = _verdict(each)
             count = "all" if each.layer == LAST else each.layer
+            what = f"{each.metric} with {count} codebooks" if each.probe == "reconstruction" else f"{each.metric}, codebook {each.layer}"
             numbers = f"{each.a:.3f} against {each.b:.3f} ({_interval(each, '')})"
-            said.append(f"{each.metric} with {count} codebooks{_versus(each)}: {numbers}: {verdict}.")
+            said.append(f"{what}{_versus(each)}: {numbers}: {verdict}.")
     return said
 
 
 def _ends(found: Sequence[Comparison], names: tuple[str, str]) -> set[str]:
-    layers = {each.layer for each in found if each.probe == "word_pairs" and each.names == names}
+    layers = {each.layer for each in found if each.names == names}
     numbers = [int(layer) for layer in layers if layer.isdigit()]
     return ({"1", LAST if LAST in layers else str(max(numbers))} if numbers else set()) | ({LAST} & layers)
 
@@ -277,13 +317,18 @@ def _pair_sentence(each: Comparison) -> str:
     where = f"{layer}, {each.slice} slices, {each.split}{_versus(each)}"
     shown = f"{each.a:+.1%} of random against {each.b:+.1%}"
     half = (each.high - each.low) / 2
-    if half > WIDEST and each.low <= 0 <= each.high:
+    if half > WIDEST and not _sure(each):
         end = f"cannot tell: n {each.n}, half-width {half:.1%}"
-    elif each.low <= 0 <= each.high:
+    elif not _sure(each):
         end = f"no difference found (p {each.p:.3f})"
     else:
         end = f"{each.setting} pairs are {'farther apart' if each.difference > 0 else 'closer'} in {each.names[0]} (p {each.p:.3f})"
     return f"{each.setting}, {where}: {shown}, difference {each.difference:+.1%} ({_interval(each, '%')}): {end}."
+
+
+def _sure(each: Comparison) -> bool:
+    """Say whether a difference is there: the interval does not hold 0, and p does not pass SURE for all the layers looked at."""
+    return not each.low <= 0 <= each.high and each.p < SURE
 
 
 def _interval(each: Comparison, percent: str) -> str:
@@ -291,7 +336,7 @@ def _interval(each: Comparison, percent: str) -> str:
 
 
 def _verdict(each: Comparison) -> str:
-    if each.low <= 0 <= each.high or each.higher_is_better is None:
+    if not _sure(each) or each.higher_is_better is None:
         return f"no difference found (p {each.p:.3f})"
     better = each.names[0] if (each.difference > 0) == each.higher_is_better else each.names[1]
     return f"{better} is better (p {each.p:.3f})"

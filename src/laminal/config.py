@@ -1,13 +1,13 @@
 """Configuration: YAML files that inherit and include, twins of the shelves, dotted overrides, and no unknown key."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError, safe_load
 
 from laminal.errors import RequestError
 
@@ -38,6 +38,24 @@ def names(shelf: str) -> list[str]:
     return sorted({path.stem for folder in folders() for path in (folder / shelf).glob("*.yaml")})
 
 
+def targets(value: Any) -> Iterator[str]:
+    """Give every `_target_` in a plain value, as deep as it goes."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for each in value.values():
+            yield from targets(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from targets(each)
+
+
+def known_targets() -> frozenset[str]:
+    """Every `_target_` that a file under `configs/` names."""
+    files = (path for folder in folders() for path in folder.rglob("*.yaml"))
+    return frozenset(target for path in files for target in targets(safe_load(path.read_text(encoding="utf-8"))))
+
+
 def twin(shelf: str, name: str) -> DictConfig:
     """Read the configuration of one object on a shelf."""
     return read(find(name, shelf))
@@ -45,12 +63,7 @@ def twin(shelf: str, name: str) -> DictConfig:
 
 def read(path: Path) -> DictConfig:
     """Read one YAML file: `base:` (a name or a list of names) comes first, values that end in .yaml are included."""
-    try:
-        loaded = OmegaConf.load(path)
-    except (YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise RequestError(f"{path} is not readable YAML ({' '.join(str(error).split())}); mend the file") from error
-    if not isinstance(loaded, DictConfig):
-        raise RequestError(f"{path} holds {type(loaded).__name__}, not keys with values; write `key: value` lines")
+    loaded = parsed(path)
     bases = loaded.pop("base", None) or []
     merged: DictConfig | None = None
     for base in [bases] if isinstance(bases, str) else bases:
@@ -58,6 +71,17 @@ def read(path: Path) -> DictConfig:
         merged = below if merged is None else merge(merged, below, str(base))
     included = _include(loaded, path)
     return _with_twins(included) if merged is None else merge(merged, included, str(path))
+
+
+def parsed(path: Path) -> DictConfig:
+    """Parse one YAML file as it stands; raises RequestError where it is broken, or holds anything but keys with values."""
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise RequestError(f"{path} is not readable YAML ({' '.join(str(error).split())}); mend the file") from error
+    if not isinstance(loaded, DictConfig):
+        raise RequestError(f"{path} holds {type(loaded).__name__}, not keys with values; write `key: value` lines")
+    return loaded
 
 
 def load(configs: Sequence[str], overrides: Iterable[str] = ()) -> DictConfig:

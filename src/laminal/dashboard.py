@@ -1,6 +1,5 @@
 """W&B: training curves, scores by epoch, tables, audio, pictures and artifacts; it never stops a run and needs no key."""
 
-import json
 import logging
 import math
 import netrc
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from laminal import runfolder, workspace
 from laminal.config import plain
@@ -41,17 +40,23 @@ def sinks_of(config: DictConfig, folder: Path, late: bool = False) -> list[Sink]
     csv: metrics.csv and scores.parquet, which every run has. `late`: only those that show the run already, for scores of earlier epochs
     that are measured after the training. Raises RequestError where a name is unknown.
     """
-    section = config.log
-    names = [section.logger] if isinstance(section.logger, str) else list(section.logger or ["csv"])
-    unknown = [name for name in names if name not in ("wandb", "tensorboard", "csv")]
-    if unknown:
-        raise RequestError(f"log.logger={','.join(map(str, unknown))}: give wandb, tensorboard or csv, or a list of them")
+    section, names = config.log, loggers(config)
     found: list[Sink] = []
     if "wandb" in names and (not late or checkpoint_facts(folder)):
         found.append(Wandb(folder, section.project, section.get("entity"), wandb_id(folder), plain(config), late))
     if "tensorboard" in names and (not late or (folder / "tensorboard").is_dir()):
         found.append(TensorBoard(folder, late))
     return found
+
+
+def loggers(config: DictConfig) -> list[str]:
+    """Give the names in `log.logger`; raises RequestError where one is unknown."""
+    given = config.log.logger
+    names = list(given or ["csv"]) if given is None or isinstance(given, ListConfig) else [given]
+    unknown = [name for name in names if name not in ("wandb", "tensorboard", "csv")]
+    if unknown:
+        raise RequestError(f"log.logger={','.join(map(str, unknown))}: give wandb, tensorboard or csv, or a list of them")
+    return names
 
 
 def wandb_id(folder: Path) -> str:
@@ -65,8 +70,7 @@ def wandb_id(folder: Path) -> str:
 
 def checkpoint_facts(folder: Path) -> dict[str, str]:
     """Give what a checkpoint should keep of its run: the id at W&B, where there is one."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    manifest = runfolder.read_manifest(folder)
     return {"wandb_id": manifest["wandb_id"]} if manifest.get("wandb_id") else {}
 
 

@@ -6,19 +6,17 @@ import time
 import torch
 from omegaconf import DictConfig
 
-from laminal import experiment
 from laminal.corpora.crops import Batch
 from laminal.task import TokenizerTask
-from laminal.training import Data, task_of
+from laminal.training import parts
 
 STEPS = 4  # the first warms up
 
 
 def describe(config: DictConfig) -> str:
     """Take some steps of the experiment and say what the whole of it needs."""
-    corpus = experiment.corpus(config)
-    data = Data(config, corpus, experiment.split(config, corpus))
-    task = task_of(config)
+    made = parts(config)
+    corpus, data, task = made.corpus, made.data, made.task
     crops = data.crops()
     seconds = [step(task, crops[number]) for number in range(STEPS)]
     out = task.tokenizer(crops[0].wav, crops[0].mask)

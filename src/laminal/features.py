@@ -1,7 +1,7 @@
 """Words in every layer of a codec: encode each stretch of audio once, look layers up from codes, average over a word's frames."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Utterance
 from laminal.errors import DataError, RequestError
 from laminal.lexicon import pronounce
+from laminal.progress import track
 
 Slice = Literal["audio", "features"]
 Mode = Literal["cumulative", "single", "residual"]
@@ -105,7 +106,7 @@ def word_features(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slice: 
     blocks = list(_blocks(corpus, tokens))
     failed: dict[str, str] = {}
     found: list[tuple[list[int], tuple[str, ...], np.ndarray, int]] = []
-    for block in blocks:
+    for block in track(blocks, f"words, slice {slice}", len(blocks)):
         rows, shard = _shard(codec, corpus, block, tokens, slice, cache, failed)
         if rows:
             found.append((rows, *_layers(codec, shard), int(shard.empty.sum())))
@@ -118,6 +119,15 @@ def word_features(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slice: 
     for rows, _, block_values, _ in found:
         values[rows], ok[rows] = block_values, True
     return WordFeatures(layers, values, ok, sum(empty for *_, empty in found), tuple(failed.items()))
+
+
+def fill(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slices: Sequence[Slice], cache: CodesCache, share: tuple[int, int]) -> None:
+    """Encode one process's share (its number, how many there are) of what `word_features` will ask for, into the cache."""
+    number, processes = share
+    every = [(slice, block) for slice in slices for block in _blocks(corpus, tokens)]
+    mine = every[number::processes]
+    for slice, block in track(mine, "words", len(mine)):
+        _shard(codec, corpus, block, tokens, slice, cache, {})
 
 
 Block = list[tuple[Utterance, list[int]]]  # utterances and the rows of their tokens
@@ -146,54 +156,65 @@ def _shard(
     codec: Codec, corpus: Corpus, block: Block, tokens: Sequence[Token], slice: Slice, cache: CodesCache | None, failed: dict[str, str]
 ) -> tuple[list[int], Shard]:
     """Rows of the block that could be read, and their shard; from the cache where it is there."""
-    key = _key(codec, block, tokens, slice) if cache is not None else None
-    if cache is not None and key is not None and (shard := cache.get(key)) is not None:
-        return [row for _, rows in block for row in rows], shard
-    bad: dict[str, str] = {}
-    wavs: list[tuple[Tensor, list[int]]] = []
-    for utterance, rows in block:
-        try:
-            wav = corpus.wav(utterance, codec.sample_rate)
-            latest, length = max(tokens[row].end for row in rows), len(wav) / codec.sample_rate
-            if latest > length + 2 * TICK:
-                raise DataError(f"{utterance.path}: words to {latest:.2f} s but audio to {length:.2f} s; align it again")
-            wavs.append((wav, rows))
-        except DataError as error:
-            bad[utterance.id] = str(error)
-    read = [row for _, rows in wavs for row in rows]
-    encoded = dict(_encoded_cuts(codec, wavs, tokens) if slice == "audio" else _encoded_utterances(codec, wavs, tokens))
-    shard = _gather(codec, [encoded[row] for row in read])
-    failed |= bad
-    if cache is not None and key is not None and not bad:
-        cache.put(key, shard)
-    return read, shard
+    key = _key(codec, block, tokens, slice) if cache is not None else ""
+    shard = None if cache is None else cache.get(key)
+    if shard is None:
+        shard = _made(codec, corpus, block, tokens, slice)
+        if cache is not None:
+            cache.put(key, shard)
+    bad = dict(shard.bad)
+    failed |= {block[place][0].id: reason for place, reason in bad.items()}
+    return [row for place, (_, rows) in enumerate(block) if place not in bad for row in rows], shard
 
 
-def _key(codec: Codec, block: Block, tokens: Sequence[Token], slice: Slice) -> str | None:
+def _made(codec: Codec, corpus: Corpus, block: Block, tokens: Sequence[Token], slice: Slice) -> Shard:
+    """Encode a block. Utterances are read one at a time and let go: a block may take its words from hours of them."""
+    bad: list[tuple[int, str]] = []
+    good: list[int] = []
+
+    def wavs() -> Iterator[tuple[Tensor, list[int]]]:
+        for place, (utterance, rows) in enumerate(block):
+            try:
+                wav = corpus.wav(utterance, codec.sample_rate)
+                latest, length = max(tokens[row].end for row in rows), len(wav) / codec.sample_rate
+                if latest > length + 2 * TICK:
+                    raise DataError(f"{utterance.path}: words to {latest:.2f} s but audio to {length:.2f} s; align it again")
+            except DataError as error:
+                bad.append((place, str(error)))
+                continue
+            good.extend(rows)
+            yield wav, rows
+
+    encoded = dict(_encoded_cuts(codec, wavs(), tokens) if slice == "audio" else _encoded_utterances(codec, wavs(), tokens))
+    return _gather([encoded[row] for row in good], tuple(bad))
+
+
+def _key(codec: Codec, block: Block, tokens: Sequence[Token], slice: Slice) -> str:
     digest = hashlib.sha256(f"{codec.name}\t{codec.revision}\t{codec.sample_rate}\t{slice}\n".encode())
     for utterance, rows in block:
         try:
             digest.update(file_sha256(utterance.path).encode())
         except DataError:
-            return None  # reading it will fail too, and say so
+            digest.update(b"unreadable")  # the entry says so; once the file is mended it has another name
         digest.update("".join(f" {tokens[row].start!r}-{tokens[row].end!r}" for row in rows).encode())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    codes: np.ndarray  # (q, n)
+    codes: np.ndarray  # (q, n), of the smallest type
     direct: np.ndarray  # (direct, d)
     names: tuple[str, ...]
     empty: bool
 
 
-def _encoded_cuts(codec: Codec, wavs: Sequence[tuple[Tensor, list[int]]], tokens: Sequence[Token]) -> Iterator[tuple[int, _Word]]:
+def _encoded_cuts(codec: Codec, wavs: Iterable[tuple[Tensor, list[int]]], tokens: Sequence[Token]) -> Iterator[tuple[int, _Word]]:
     """Encode each word's audio alone; equal lengths share a batch."""
+    small = smallest_integer(codec.codebook_size)
     cuts: dict[int, list[tuple[int, Tensor]]] = {}
     for wav, rows in wavs:
         for row in rows:
-            cut = _cut(wav, tokens[row], codec.sample_rate)
+            cut = _cut(wav, tokens[row], codec.sample_rate).clone()  # not a view, which would hold the whole utterance
             cuts.setdefault(len(cut), []).append((row, cut))
     for length in sorted(cuts):
         group = cuts[length]
@@ -206,7 +227,7 @@ def _encoded_cuts(codec: Codec, wavs: Sequence[tuple[Tensor, list[int]]], tokens
             part = np.s_[first[0] : stop[0]]
             means = direct[:, :, part].mean(2)
             for index, (row, _) in enumerate(batch):
-                yield row, _Word(codes[index, :, part], means[index], names, bool(empty[0]))
+                yield row, _Word(codes[index, :, part].astype(small), means[index], names, bool(empty[0]))
 
 
 def _cut(wav: Tensor, token: Token, sample_rate: int) -> Tensor:
@@ -214,15 +235,16 @@ def _cut(wav: Tensor, token: Token, sample_rate: int) -> Tensor:
     return wav[first : first + max(1, round(round((token.end - token.start) / TICK) * TICK * sample_rate))]
 
 
-def _encoded_utterances(codec: Codec, wavs: Sequence[tuple[Tensor, list[int]]], tokens: Sequence[Token]) -> Iterator[tuple[int, _Word]]:
+def _encoded_utterances(codec: Codec, wavs: Iterable[tuple[Tensor, list[int]]], tokens: Sequence[Token]) -> Iterator[tuple[int, _Word]]:
     """Encode each utterance whole and cut the frames of its words."""
+    small = smallest_integer(codec.codebook_size)
     for wav, rows in wavs:
         codes, direct, names = _analysed(codec, wav[None])
         start, end = (np.array([getattr(tokens[row], edge) for row in rows]) for edge in ("start", "end"))
         first, stop, empty = frame_spans(start, end, codec.frame_rate, direct.shape[2])
         for index, row in enumerate(rows):
             part = np.s_[first[index] : stop[index]]
-            yield row, _Word(codes[0, :, part], direct[0, :, part].mean(1), names, bool(empty[index]))
+            yield row, _Word(codes[0, :, part].astype(small), direct[0, :, part].mean(1), names, bool(empty[index]))
 
 
 def _analysed(
@@ -243,15 +265,16 @@ def _analysed(
         return np.zeros((len(direct), 0, direct.shape[2]), np.int64), direct, tuple(layers)
 
 
-def _gather(codec: Codec, words: Sequence[_Word]) -> Shard:
+def _gather(words: Sequence[_Word], bad: tuple[tuple[int, str], ...]) -> Shard:
     if not words:
-        return Shard(np.zeros((0, 0), np.uint8), np.zeros(0, np.int64), np.zeros((0, 0, 0), np.float32), (), np.zeros(0, bool))
+        return Shard(np.zeros((0, 0), np.uint8), np.zeros(0, np.int64), np.zeros((0, 0, 0), np.float32), (), np.zeros(0, bool), bad)
     return Shard(
-        np.concatenate([word.codes for word in words], 1).astype(smallest_integer(codec.codebook_size)),
+        np.concatenate([word.codes for word in words], 1),
         np.array([word.codes.shape[1] for word in words]),
         np.stack([word.direct for word in words]),
         words[0].names,
         np.array([word.empty for word in words]),
+        bad,
     )
 
 

@@ -2,21 +2,26 @@
 
 import dataclasses
 import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from laminal import config as settings
-from laminal import experiment, runfolder
-from laminal.cache import open_cache
+from laminal import experiment, progress, runfolder
+from laminal.cache import CodesCache
 from laminal.codec_choice import Choice
 from laminal.codecs.base import Codec
 from laminal.codecs.load import load_checkpoint
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
-from laminal.probes.run import run_probes
+from laminal.nn import ranks
+from laminal.probes.run import fill, run_probes
 from laminal.results import Context, Results, read_table, store
 from laminal.stored import Record, settings_of
 
@@ -42,17 +47,32 @@ class Ground:
     probes: dict[str, Any]
 
 
-def ground(config: DictConfig, names: list[str] | None, trained: Split | None, cache: str | None) -> Ground:
-    """Build corpus, split and probes; `trained` is the split of the run whose tokenizer is probed, if any."""
+def ground(config: DictConfig, names: list[str] | None, trained: Split | None, cache: CodesCache | None) -> Ground:
+    """Build corpus, split and probes, with one cache; `trained` is the split of the run whose tokenizer is probed, if any."""
     corpus = experiment.corpus(config)
-    split = trained
-    if trained is not None and not set(corpus.speakers) >= trained.test_speakers:  # another corpus: nobody in it was heard in training
-        split = dataclasses.replace(trained, train_speakers=frozenset(), test_speakers=frozenset(corpus.speakers))
+    split = None if trained is None else tested(trained, corpus)
     probes = experiment.probes(config.probes, corpus, split, names)
     for probe in probes.values():
         if hasattr(probe, "cache"):
-            probe.cache = open_cache(cache)
+            probe.cache = cache
     return Ground(config, corpus, split, probes)
+
+
+def tested(trained: Split, corpus: Corpus) -> Split:
+    """Give the split of a run for probing it on `corpus`, which may be another than it was trained on: whom it has not heard is tested.
+
+    Raises RequestError where the split leaks, or where training has heard every speaker.
+    """
+    trained.check()
+    speakers = frozenset(corpus.speakers)
+    if speakers >= trained.test_speakers:
+        return trained
+    unheard = speakers - trained.train_speakers
+    if not unheard:
+        raise RequestError(
+            f"all {len(speakers)} speakers of {corpus.name} have names that the run was trained on; probe it on other speakers"
+        )
+    return dataclasses.replace(trained, test_speakers=unheard)
 
 
 def checkpoint_config(path: Path, configs: tuple[str, ...], overrides: list[str]) -> tuple[DictConfig, Split | None]:
@@ -78,9 +98,20 @@ def checkpoint_target(path: Path, out: Path | None) -> Target:
     codec = loaded.codec
     run = path if path.is_dir() else path.parent
     context = Context(
-        run=run.resolve().name, codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=loaded.epoch, step=loaded.step
+        run=run_name(run), codec="laminal", revision=codec.revision, ckpt_sha256=codec.revision, epoch=loaded.epoch, step=loaded.step
     )
     return Target(codec, context, out or run)
+
+
+def run_name(run: Path) -> str:
+    """Name of a run folder: the one that its rows have, whatever the folder is called now."""
+    scores = run / "scores.parquet"
+    if scores.is_file():
+        stored = read_table(scores)
+        named = stored.run[stored.codec == "laminal"].unique()
+        if len(named) == 1:
+            return str(named[0])
+    return run.resolve().name
 
 
 def codec_target(choice: Choice, out: Path | None) -> Target:
@@ -95,21 +126,28 @@ def probe(target: Target, on: Ground, again: bool = True) -> Results:
     What a probing that was stopped had finished is taken over; with `again=False` also what any earlier one stored with the same
     settings, corpus and weights.
     """
-    context, record, wanted = _planned(target, on)
-    kept = _kept(target, on) if not again or record.unfinished else set()
+    context, record, wanted = _planned(target, on)  # reads the manifest: a broken one is found before the work
+    first = ranks.world()[0] == 0
+    kept = ranks.from_first(_kept(target, on) if first and (not again or record.unfinished) else set[str]())
+    left = {name: each for name, each in on.probes.items() if name not in kept}
+    with shared_encoding(target.codec, left), progress.shown():
+        return _measured(target, on, context, record, wanted, left) if first else Results(context)  # rank 0 computes and writes
+
+
+def _measured(target: Target, on: Ground, context: Context, record: Record, wanted: Mapping[str, str], left: Mapping[str, Any]) -> Results:
+    """Measure what is `left`, and read back the rest."""
+    kept = set(on.probes) - set(left)
     results = record.read(kept, on.probes)
-    if kept == set(on.probes):
+    if not left:
         if record.unfinished:
             record.finish()
         return results
     if kept:
         print(f"{context.run}: {', '.join(sorted(kept))} stored before and not repeated")
     facts = {"corpus_facts": on.corpus.facts, "skipped": list(on.corpus.skipped), "codec": described(target.codec)}
-    record.begin(set(on.probes) - kept, **facts, **runfolder.environment(on.config))
+    record.begin(set(left), **facts, **runfolder.environment(on.config))
     rows, largest = 0, 0.0
-    for name, each in on.probes.items():
-        if name in kept:
-            continue
+    for name, each in left.items():
         found = run_probes(target.codec, {name: each}, context)
         before = stored_difference(target.folder, found)
         if before is not None:
@@ -146,6 +184,35 @@ def described(codec: Codec) -> dict[str, Any]:
     names = ("name", "sample_rate", "frame_rate", "codebooks", "codebook_size", "revision", "delay", "causal")
     found = {name: getattr(codec, name, None) for name in names}
     return {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
+
+
+@contextmanager
+def shared_encoding(codec: Codec, probes: Mapping[str, Any]) -> Iterator[None]:
+    """Under torchrun, encode by shares into the cache before the block, and wait for rank 0 after it; without, do nothing.
+
+    Shares are cut as one process cuts its work, so scores are the same to the last bit. With cache=off a temporary folder serves, which
+    processes on another machine do not see: there, give cache= a folder that all of them do.
+    """
+    rank, size = ranks.world()
+    if size == 1:
+        yield
+        return
+    without = [probe for probe in probes.values() if hasattr(probe, "cache") and probe.cache is None]
+    temporary = tempfile.mkdtemp(prefix="laminal-codes-") if rank == 0 else ""
+    try:
+        folder = ranks.from_first(temporary)
+        for probe in without:
+            probe.cache = CodesCache(Path(folder))
+        with progress.shown(rank == 0):
+            fill(codec, probes, (rank, size))
+        ranks.wait()
+        yield
+        ranks.wait()
+    finally:
+        for probe in without:
+            probe.cache = None
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

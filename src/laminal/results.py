@@ -1,6 +1,6 @@
 """Scores and items: the one schema of every number that laminal reports."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """What the scores were computed from, in columns: tokens as `utterance:start-end` in seconds, one value each."""
+    """What the scores were computed from, in columns: tokens as `utterance:start-end` in seconds, one value each.
+
+    The score is the mean of `value`, weighted by `weight` where there is one (words of an utterance, for its word error rate).
+    """
 
     probe: str
     metric: str
@@ -52,12 +55,14 @@ class Items:
     value: np.ndarray
     b: Sequence[str] = ()  # empty where an item has one side
     cluster: Sequence[str] = ()  # what the bootstrap resamples: a word type, a speaker, or "a|b" for pairs of types
+    weight: np.ndarray | None = None  # all 1 where None
     setting: str = ""
     layer: str = ""
     layer_mode: str = ""
     slice: str = ""
     distance: str = ""
     split: str = "all"
+    seed: int = 0
     probe_version: int = 1
 
 
@@ -72,7 +77,10 @@ class Undefined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What is the same for every row of one probing: which codec, at which point of which run, on which corpus."""
+    """What is the same for every row of one probing: which codec, at which point of which run, on which corpus.
+
+    `ckpt_sha256` is of the tokenizer's weights and description, so that a checkpoint and its export have the same; "" for published codecs.
+    """
 
     run: str
     codec: str
@@ -92,7 +100,7 @@ COLUMNS = (
 )  # fmt: skip
 ITEM_COLUMNS = (
     "run", "ckpt_sha256", "epoch", "step", "probe", "probe_version", "corpus", "split", "setting", "metric", "layer", "layer_mode",
-    "slice", "distance", "item", "a", "b", "cluster", "value",
+    "slice", "distance", "seed", "item", "a", "b", "cluster", "weight", "value",
 )  # fmt: skip
 
 
@@ -139,7 +147,10 @@ class Results:
 _TYPES = {"epoch": pa.int64(), "step": pa.int64(), "probe_version": pa.int64(), "seed": pa.int64(), "n": pa.int64(), "clusters": pa.int64()}
 _TYPES |= {name: pa.float64() for name in ("value", "low", "high", "chance")} | {"higher_is_better": pa.bool_()}
 SCORE_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in COLUMNS])
-_NUMBERS = {"epoch": pa.int64(), "step": pa.int64(), "probe_version": pa.int64(), "item": pa.int64(), "value": pa.float64()}
+_NUMBERS = {name: pa.int64() for name in ("epoch", "step", "probe_version", "seed", "item")} | {
+    "weight": pa.float64(),
+    "value": pa.float64(),
+}
 ITEM_SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.dictionary(pa.int32(), pa.string()))) for name in ITEM_COLUMNS])
 
 
@@ -148,6 +159,7 @@ def _block(context: Context, block: Items) -> pa.Table:
     empty = [""] * count
     columns = {"item": np.arange(count), "a": list(block.a), "b": list(block.b) or empty, "cluster": list(block.cluster) or empty}
     columns["value"] = np.asarray(block.value, dtype=np.float64)
+    columns["weight"] = np.ones(count) if block.weight is None else np.asarray(block.weight, dtype=np.float64)
     constant = asdict(context) | {f.name: getattr(block, f.name) for f in fields(block) if f.name not in columns}
     arrays = []
     for column in ITEM_SCHEMA:
@@ -162,11 +174,15 @@ def _block(context: Context, block: Items) -> pa.Table:
 
 
 def store(folder: Path, results: Results) -> None:
-    """Write `results` into scores.parquet and items.parquet of `folder`, over earlier rows of the same probes, step and corpus."""
+    """Write `results` into scores.parquet and items.parquet of `folder`.
+
+    They take the place of earlier rows of the same weights, step, corpus and probes; what other probes said stays.
+    """
     scores = pa.Table.from_pandas(results.score_table(), schema=SCORE_SCHEMA, preserve_index=False)
-    with alone(folder):
-        _rewrite(folder / "items.parquet", results.item_table(), ITEM_SCHEMA, results)
-        _rewrite(folder / "scores.parquet", scores, SCORE_SCHEMA, results)
+    items = results.item_table()
+    with alone(folder):  # items first: scores without their items could not be taken over
+        _rewrite(folder / "items.parquet", items, ITEM_SCHEMA, results.context, results.probes)
+        _rewrite(folder / "scores.parquet", scores, SCORE_SCHEMA, results.context, results.probes)
 
 
 def stored(folder: Path, context: Context, probes: Iterable[str]) -> Results:
@@ -187,7 +203,7 @@ def stored(folder: Path, context: Context, probes: Iterable[str]) -> Results:
     return results
 
 
-BLOCK = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "split", "metric", "probe_version")
+BLOCK = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "split", "metric", "seed", "probe_version")
 
 
 def item_blocks(table: pd.DataFrame) -> Iterator[Items]:
@@ -195,13 +211,19 @@ def item_blocks(table: pd.DataFrame) -> Iterator[Items]:
     for values, rows in table.groupby(list(BLOCK), sort=False, observed=True):
         block = rows.sort_values("item")
         a, b, clusters = ([str(each) for each in block[name]] for name in ("a", "b", "cluster"))
-        facts: dict[str, Any] = {name: str(value) for name, value in zip(BLOCK, values)} | {"probe_version": int(values[-1])}
-        yield Items(a=a, b=b if any(b) else (), cluster=clusters if all(clusters) else (), value=block["value"].to_numpy(), **facts)
+        facts: dict[str, Any] = {name: str(value) for name, value in zip(BLOCK, values)}
+        facts |= {"seed": int(values[-2]), "probe_version": int(values[-1])}
+        weight = block["weight"].to_numpy()
+        yield Items(
+            a=a, b=b if any(b) else (), cluster=clusters if all(clusters) else (), value=block["value"].to_numpy(),
+            weight=None if (weight == 1).all() else weight, **facts,
+        )  # fmt: skip
 
 
 def _read(path: Path, chosen: list[tuple[str, str, Any]]) -> pd.DataFrame:
     _open(path).close()
-    return pq.read_table(path, filters=chosen).to_pandas()
+    table = pq.read_table(path, filters=chosen)
+    return (completed(table, ITEM_SCHEMA) if path.name == "items.parquet" else table).to_pandas()
 
 
 def forget_after(folder: Path, step: int) -> None:
@@ -212,13 +234,17 @@ def forget_after(folder: Path, step: int) -> None:
                 _copy(folder / name, schema, None, lambda table: pc.less_equal(table["step"], step))
 
 
-def _rewrite(path: Path, new: pa.Table, schema: pa.Schema, results: Results) -> None:
-    context, probes = results.context, pa.array(sorted(results.probes), pa.string())
+def _rewrite(path: Path, new: pa.Table, schema: pa.Schema, context: Context, probes: Collection[str]) -> None:
+    """Copy all rows but those that `new` is to replace: a folder may be renamed, so weights tell a checkpoint, and names a codec."""
+    whose = ("ckpt_sha256",) if context.ckpt_sha256 else ("ckpt_sha256", "run")
 
     def others(table: pa.Table) -> pa.ChunkedArray:
-        same = pc.and_(pc.equal(table["step"], context.step), pc.equal(table["corpus"].cast(pa.string()), context.corpus))
-        same = pc.and_(same, pc.is_in(table["probe"].cast(pa.string()), value_set=probes))
-        return pc.invert(pc.and_(same, pc.equal(table["run"].cast(pa.string()), context.run)))
+        same = pc.and_(
+            pc.equal(table["step"], context.step), pc.is_in(table["probe"].cast(pa.string()), pa.array(sorted(probes), pa.string()))
+        )
+        for name in ("corpus", *whose):
+            same = pc.and_(same, pc.equal(table[name].cast(pa.string()), getattr(context, name)))
+        return pc.invert(same)
 
     _copy(path, schema, new, others)
 
@@ -229,12 +255,20 @@ def _copy(path: Path, schema: pa.Schema, new: pa.Table | None, keep: Callable[[p
         if path.exists():
             old = _open(path)
             for group in range(old.num_row_groups):
-                table = old.read_row_group(group).select(schema.names).cast(schema)
+                table = completed(old.read_row_group(group), schema).select(schema.names).cast(schema)
                 kept = table.filter(keep(table))
                 if kept.num_rows:
                     writer.write_table(kept, row_group_size=kept.num_rows)
         if new is not None and new.num_rows:
             writer.write_table(new, row_group_size=new.num_rows)
+
+
+def completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give rows written before items had a seed and a weight theirs: 0 and 1."""
+    for name, value in (("seed", 0), ("weight", 1.0)):
+        if name in schema.names and name not in table.column_names:
+            table = table.append_column(name, pa.repeat(pa.scalar(value), table.num_rows))
+    return table
 
 
 def _open(path: Path) -> pq.ParquetFile:

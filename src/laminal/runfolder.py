@@ -5,18 +5,21 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from laminal.atomic import alone, write_json, write_text
-from laminal.config import plain
+from laminal.config import parsed, plain
 from laminal.errors import RequestError
 
 PACKAGES = (
@@ -24,6 +27,7 @@ PACKAGES = (
     "espeakng-loader",
 )  # fmt: skip
 FOLDER = "LAMINAL_RUN_FOLDER"
+log = logging.getLogger("laminal")
 
 
 def make(out: Path, name: str | None, config_name: str) -> Path:
@@ -40,8 +44,8 @@ def make(out: Path, name: str | None, config_name: str) -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Remove the folder of a run that was refused before it began: one without config.yaml."""
-    if not (folder / "config.yaml").exists():
+    """Remove the folder of a run that was refused before its first checkpoint."""
+    if not any(folder.glob("*.ckpt")):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -83,31 +87,57 @@ def write_config(folder: Path, config: DictConfig) -> None:
 
 
 def read_config(folder: Path) -> DictConfig:
-    """Read the resolved configuration of a run; raises RequestError where there is none."""
+    """Read the resolved configuration of a run; raises RequestError where there is none, or it is not one."""
     path = folder / "config.yaml"
     if not path.is_file():
         raise RequestError(f"{folder} has no config.yaml: it is not a run folder; give checkpoints/<run>")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    return config
+    return parsed(path)
 
 
-def manifest(folder: Path) -> dict[str, Any]:
-    """Read manifest.json; empty where there is none, or what is there is no object."""
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read manifest.json; empty where there is none; raises RequestError where it is broken."""
     path = folder / "manifest.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
-        return {}
-    return known if isinstance(known, dict) else {}
+    except ValueError as error:  # of JSON or of UTF-8
+        raise RequestError(f"{path} is not readable JSON ({error}); mend it, or move it away: what it says then starts anew") from error
+    if not isinstance(known, dict):
+        raise RequestError(f"{path} holds {type(known).__name__}, not names with values; move it away: what it says then starts anew")
+    return known
 
 
 def update_manifest(folder: Path, **facts: Any) -> None:
     """Add `facts` to manifest.json."""
     with alone(folder):
-        path = folder / "manifest.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_json(path, known | facts)
+        write_json(folder / "manifest.json", read_manifest(folder) | facts)
+
+
+def add_start(folder: Path, **facts: Any) -> None:
+    """Add the facts of a start to manifest.json: those of the first stay, each later one is a row of `resumes`."""
+    known = read_manifest(folder)
+    later = "started" in known
+    update_manifest(folder, **({"resumes": [*known.get("resumes", []), facts]} if later else facts))
+
+
+class WallTime:
+    """Wall time of a run in seconds, over all its starts: until the training begins, of the training, and of each probing."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._begun, self._ready = folder, time.perf_counter(), 0.0
+        before = read_manifest(folder).get("wall_time", {})
+        self._start_s, self._fit_s, self._probes = before.get("start_s", 0.0), before.get("fit_s", 0.0), before.get("probes", [])
+
+    def ready(self) -> None:
+        """Mark the end of the preparations."""
+        self._ready = time.perf_counter()
+
+    def note(self, probes: Sequence[Mapping[str, Any]]) -> None:
+        """Write the time so far into manifest.json, with the seconds of this start's `probes`: a kill later must not lose it."""
+        start_s, fit_s = self._start_s + self._ready - self._begun, self._fit_s + time.perf_counter() - self._ready
+        try:
+            update_manifest(self._folder, wall_time={"start_s": start_s, "fit_s": fit_s, "probes": [*self._probes, *probes]})
+        except (OSError, RequestError) as error:  # a full disk must not end the training for this
+            log.warning("the wall time was not written (%s)", error)
 
 
 def environment(config: DictConfig) -> dict[str, Any]:

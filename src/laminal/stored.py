@@ -36,7 +36,7 @@ class Record:
 
     def __init__(self, folder: Path, context: Context):
         self.folder, self.context, self.key = folder, context, entry(context)
-        found = runfolder.manifest(folder).get(self.key)
+        found = runfolder.read_manifest(folder).get(self.key)
         self.facts: dict[str, Any] = found if isinstance(found, dict) else {}
         if not isinstance(self.facts.get("probes"), dict):
             self.facts["probes"] = {}

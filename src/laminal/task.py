@@ -18,6 +18,7 @@ from laminal.errors import RequestError
 from laminal.losses.objective import Objective
 from laminal.nn.tokenizer import Tokenizer
 
+VALIDATED = ("waveform", "mel")  # losses that validation reports
 FIT_BATCHES = 32  # start-up batches for the losses' constants (teacher statistics)
 
 
@@ -74,6 +75,17 @@ class TokenizerTask(lightning.LightningModule):
         self.facts: dict[str, str] = {}  # of the run, for its checkpoints: its id at W&B
         self._micro = 0  # batches since the last optimizer step
         self._restored_rng: dict[str, Any] | None = None
+        self._restored_gradients: dict[str, Tensor] = {}
+
+    @property
+    def at_step_end(self) -> bool:
+        """Whether no batch waits for others to make a step with."""
+        return self._micro == 0
+
+    @property
+    def batches(self) -> int:
+        """Count the batches that were trained on."""
+        return self.generator_step * self.accumulate + self._micro
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One AdamW for tokenizer and loss heads, one for the discriminators where there are any."""
@@ -90,7 +102,10 @@ class TokenizerTask(lightning.LightningModule):
         """Fit what must be fitted before the first step, or put the random generators back where a checkpoint left them."""
         if self._restored_rng is not None:
             set_rng(self._restored_rng)
-            self._restored_rng = None
+            for name, gradient in self._restored_gradients.items():
+                parameter = self.get_parameter(name)
+                parameter.grad = gradient.to(parameter.device)
+            self._restored_rng, self._restored_gradients = None, {}
         elif self.start_up is not None:
             batches = (batch.to(self.device) for batch in self.start_up())
             if not self.objective.ready:
@@ -134,24 +149,29 @@ class TokenizerTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the reconstruction terms on fixed crops of held-out speakers."""
         out = self.tokenizer(batch.wav, batch.mask)
-        for name in ("waveform", "mel"):
+        for name in VALIDATED:
             if name in self.objective.losses:
                 self.log(f"val/{name}", self.objective.losses[name](out, batch), batch_size=len(batch.wav), logger=False, sync_dist=True)
 
-    def on_validation_epoch_end(self) -> None:
-        """Give ModelCheckpoint the step that names its files."""
-        self.log("generator_step", float(self.generator_step), logger=False)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out: the step, the random generators, and how to build the tokenizer."""
+        """Add what Lightning leaves out: the step, the random generators, how to build the tokenizer, and a step that is half done."""
         checkpoint["laminal"] = {"generator_step": self.generator_step, "rng": get_rng(), "tokenizer": self.recipe, "facts": self.facts}
+        if not self.at_step_end:
+            gradients = {name: parameter.grad for name, parameter in self.named_parameters() if parameter.grad is not None}
+            checkpoint["laminal"] |= {"micro": self._micro, "gradients": gradients}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the step and the random generators."""
+        """Take up the step and the random generators; raises RequestError for a checkpoint of another tokenizer."""
         if "laminal" not in checkpoint:
             raise RequestError("the checkpoint has no 'laminal' section: it is not one of a laminal run; give resume=checkpoints/<run>")
-        self.generator_step = checkpoint["laminal"]["generator_step"]
-        self._restored_rng = checkpoint["laminal"]["rng"]
+        own = checkpoint["laminal"]
+        other = sorted(name for name in {*own["tokenizer"], *self.recipe} if own["tokenizer"].get(name) != self.recipe.get(name))
+        if other:
+            said = ", ".join(f"{name}: {own['tokenizer'].get(name)} there, {self.recipe.get(name)} in config.yaml" for name in other)
+            raise RequestError(f"the checkpoint holds another tokenizer ({said}); put back the config.yaml that the run was started with")
+        self.generator_step = own["generator_step"]
+        self._micro = own.get("micro", 0)
+        self._restored_rng, self._restored_gradients = own["rng"], own.get("gradients", {})
 
     def _optimizers(self) -> list[Any]:
         optimizers = self.optimizers()
@@ -180,6 +200,15 @@ def get_rng() -> dict[str, Any]:
         "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
         "python": [version, list(internal), gauss],
     }
+
+
+def same_rng(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two states of the global random generators are equal."""
+
+    def flat(state: dict[str, Any]) -> list[Any]:
+        return [state["torch"], *state["cuda"], *state["numpy"], *state["python"]]
+
+    return all(torch.equal(x, y) if isinstance(x, Tensor) else x == y for x, y in zip(flat(a), flat(b), strict=True))
 
 
 def set_rng(state: dict[str, Any]) -> None:

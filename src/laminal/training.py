@@ -1,7 +1,6 @@
 """One training run: from a configuration to a run folder that holds everything to go on, to probe and to publish."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig
 
 from laminal import experiment, runfolder
 from laminal.atomic import write_text
 from laminal.callback import ProbeCallback
+from laminal.checkpoints import AtomicFiles, Checkpoints, SaveOnTerm, Start, last_checkpoint
 from laminal.codecs.encodec import EncodecCodec
 from laminal.config import plain
 from laminal.corpora.base import Corpus
@@ -32,6 +31,7 @@ from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
 from laminal.nn.tokenizer import Tokenizer
 from laminal.probes.listening import write_listening
+from laminal.results import Results
 from laminal.task import OptimizerSettings, TokenizerTask
 
 log = logging.getLogger("laminal")
@@ -69,7 +69,7 @@ class Data(lightning.LightningDataModule):
         epoch = self.config.trainer.steps_per_epoch * self.config.trainer.accumulate
         task = self.trainer.lightning_module
         assert isinstance(task, TokenizerTask)
-        return EpochLoader(crops, epoch, lambda: task.generator_step * task.accumulate, self.config.data.workers)
+        return EpochLoader(crops, epoch, lambda: task.batches, self.config.data.workers)
 
     def val_dataloader(self) -> "FixedBatches":
         """Give fixed crops of held-out speakers."""
@@ -107,18 +107,6 @@ class EpochLoader:
         return iter(loader(self.crops, start, (start // self.epoch + 1) * self.epoch, self.workers))
 
 
-class SaveOnTerm(lightning.Callback):
-    """On SIGTERM save last.ckpt at the end of the step; Lightning then leaves."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
-        """Look whether the signal has come."""
-        if trainer.received_sigterm:
-            trainer.save_checkpoint(self.folder / "last.ckpt")
-
-
 def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None = None) -> TokenizerTask:
     """Build the task that `config` describes."""
     recipe = {key: value for key, value in plain(config.tokenizer).items() if key != "_target_"}
@@ -154,66 +142,108 @@ def run(config: DictConfig, folder: Path, resume: bool) -> int:
     sinks = sinks_of(config, folder)
     try:
         train(config, folder, resume, sinks)
-        made = report.write(folder)
+        probed = (folder / "scores.parquet").is_file()
+        made = report.write(folder) if probed else folder
     finally:  # the dashboards show the report's pictures too
         for sink in sinks:
             sink.close()
-    scores = scores_of(folder)
-    print(sentences.table(scores))
-    for line in sentences.summary(scores):
-        print(line)
+    if probed:
+        scores = scores_of(folder)
+        print(sentences.table(scores))
+        for line in sentences.summary(scores):
+            print(line)
+    else:
+        print("no probe was asked for, so there is no report; probe.py ckpt=<this folder> makes one")
     print(made)
     return 0
 
 
-def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:
-    """Train in `folder` (locked by the caller); with `resume` go on from its last.ckpt. Returns the trained task."""
-    begun = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a training is made of, before anything of it runs."""
+
+    corpus: Corpus
+    split: Split
+    data: Data
+    task: TokenizerTask
+    probes: dict[str, Any]
+
+
+def parts(config: DictConfig) -> Parts:
+    """Build corpus, split, task and probes; raises RequestError where one of them refuses its configuration."""
     corpus = experiment.corpus(config)
     split = experiment.split(config, corpus)
-    if runfolder.is_first_process():
-        describe(config, folder, resume, corpus, split)
     data = Data(config, corpus, split)
-    task = task_of(config, data.start_up)
+    return Parts(corpus, split, data, task_of(config, data.start_up), experiment.probes(config.probes, corpus, split))
+
+
+def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:
+    """Train in `folder` (locked by the caller); with `resume` go on from its last.ckpt. Returns the trained task."""
+    wall = runfolder.WallTime(folder)
+    start = last_checkpoint(folder) if resume else None
+    made = parts(config)
+    corpus, split, task = made.corpus, made.split, made.task
     task.facts = checkpoint_facts(folder)
+
+    def after(_: Results) -> None:
+        listen(task, corpus, split, folder)
+        wall.note(callback.seconds)
+
     probing = config.probing
     callback = ProbeCallback(
-        experiment.probes(config.probes, corpus, split), folder, run=folder.name, corpus=corpus.name, corpus_sha256=corpus.sha256,
-        every_epochs=probing.every_epochs, every_steps=probing.every_steps, budget_s=probing.budget_s, sinks=sinks,
-        after=lambda results: listen(task, corpus, split, folder),
+        made.probes, folder, run=folder.name, corpus=corpus.name, corpus_sha256=corpus.sha256, every_epochs=probing.every_epochs,
+        every_steps=probing.every_steps, budget_s=probing.budget_s, sinks=sinks, after=after,
     )  # fmt: skip
-    trainer = lightning.Trainer(
-        accelerator=config.trainer.accelerator, devices=config.trainer.devices, num_nodes=config.trainer.nodes,
-        strategy=strategy(config), precision=config.trainer.precision, max_epochs=config.trainer.epochs, logger=False,
-        num_sanity_val_steps=0, default_root_dir=folder, reload_dataloaders_every_n_epochs=0, enable_model_summary=False,
-        callbacks=[
-            Metrics(folder / "metrics.csv", config.log.every_steps, sinks), callback, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10),
-            checkpoints(config, folder),
-        ],
-    )  # fmt: skip
-    ready = time.perf_counter()
+    section = config.checkpoint
+    checkpoints = Checkpoints(folder, callback, section.every_epochs, section.monitor, section.mode, section.keep)
+    metrics = Metrics(folder / "metrics.csv", config.log.every_steps, sinks)
+    trainer = trainer_of(config, folder, [metrics, callback, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
+    if runfolder.is_first_process():
+        describe(config, folder, start, corpus, split)
+    wall.ready()
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=last_checkpoint(folder) if resume else None, weights_only=True)
+        trainer.fit(task, datamodule=made.data, ckpt_path=start.path if start else None, weights_only=True)
     except SIGTERMException:  # Lightning would leave with 0, as if the run were done
         log.warning("stopped by SIGTERM at step %d; train.py resume=%s goes on from there", task.generator_step, folder)
+        if trainer.is_global_zero:
+            wall.note(callback.seconds)
         raise SystemExit(TERMINATED) from None
     if trainer.is_global_zero:
         export(task.tokenizer, folder / "tokenizer")
-        wall = {"start_s": ready - begun, "fit_s": time.perf_counter() - ready, "probes": callback.seconds}
-        runfolder.update_manifest(folder, wall_time=wall, generator_steps=task.generator_step, undefined=callback.undefined)
+        best = checkpoints.export_best()
+        wall.note(callback.seconds)
+        facts = {"generator_steps": task.generator_step, "undefined": callback.undefined}
+        runfolder.update_manifest(folder, **facts, **({"best": best} if best else {}))
     return task
 
 
-def describe(config: DictConfig, folder: Path, resume: bool, corpus: Corpus, split: Split) -> None:
-    """Write down what runs, on what: config.yaml and split.json of a new run, and the manifest."""
-    if not resume:
+def trainer_of(config: DictConfig, folder: Path, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    """Make Lightning's trainer; raises RequestError where it refuses the arguments of `trainer`, or this machine lacks what they name."""
+    section = config.trainer
+    try:
+        return lightning.Trainer(
+            accelerator=section.accelerator, devices=section.devices, num_nodes=section.nodes, strategy=strategy(config),
+            precision=section.precision, max_epochs=section.epochs, logger=False, num_sanity_val_steps=0, default_root_dir=folder,
+            reload_dataloaders_every_n_epochs=0, enable_model_summary=False, callbacks=callbacks, plugins=[AtomicFiles()],
+        )  # fmt: skip
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        given = ", ".join(f"{name}={section[name]}" for name in ("accelerator", "devices", "nodes", "strategy", "precision"))
+        raise RequestError(f"trainer ({given}): {' '.join(str(error).split())}; configs/base.yaml has the usual") from error
+
+
+def describe(config: DictConfig, folder: Path, start: Start | None, corpus: Corpus, split: Split) -> None:
+    """Write down what runs, on what, from which checkpoint: config.yaml and split.json of a new run, and the manifest."""
+    facts: dict[str, Any] = {"corpus_sha256": corpus.sha256, "split_sha256": split.sha256()}
+    if start is None:
         runfolder.write_config(folder, config)
         write_text(folder / "split.json", split.to_json())
-    words = sorted({token.word for token in tokens(corpus)})
-    lists = {made.__name__: pair_hash(made(words)) for made in (near_homophones, synonyms, synonyms_core)}
-    facts = {"corpus": corpus.name, "corpus_sha256": corpus.sha256, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
-    facts |= {"split_sha256": split.sha256(), "pair_lists_sha256": lists, "seed": config.seed}
-    runfolder.update_manifest(folder, **runfolder.environment(config), **facts)
+        words = sorted({token.word for token in tokens(corpus)})
+        lists = {made.__name__: pair_hash(made(words)) for made in (near_homophones, synonyms, synonyms_core)}
+        facts |= {"corpus": corpus.name, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
+        facts |= {"pair_lists_sha256": lists, "seed": config.seed}
+    else:
+        facts["from_step"] = start.step
+    runfolder.add_start(folder, **runfolder.environment(config), **facts)
 
 
 def listen(task: TokenizerTask, corpus: Corpus, split: Split, folder: Path) -> None:
@@ -228,25 +258,3 @@ def strategy(config: DictConfig) -> Any:
     """Choose Lightning's strategy: with several processes, DDP that bears losses without a part in a batch."""
     several = config.trainer.devices not in (1, "1") or config.trainer.nodes > 1
     return "ddp_find_unused_parameters_true" if config.trainer.strategy == "auto" and several else config.trainer.strategy
-
-
-def checkpoints(config: DictConfig, folder: Path) -> ModelCheckpoint:
-    """Save step=N.ckpt at the end of validation, after the probes, and last.ckpt."""
-    section = config.checkpoint
-    return ModelCheckpoint(
-        dirpath=folder, filename="step={generator_step:06.0f}", auto_insert_metric_name=False, monitor=section.monitor, mode=section.mode,
-        save_top_k=section.keep if section.monitor else -1, save_last=True, every_n_epochs=section.every_epochs,
-        save_on_train_epoch_end=False, enable_version_counter=False,
-    )  # fmt: skip
-
-
-def last_checkpoint(folder: Path) -> Path:
-    """Find last.ckpt of a run; raises RequestError where there is none."""
-    path = folder / "last.ckpt"
-    if not path.is_file():
-        raise RequestError(f"resume={folder}: no last.ckpt there (no checkpoint was written yet); start again without resume=")
-    try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise RequestError(f"{path} is not a readable checkpoint ({type(error).__name__}); copy a step=*.ckpt over it") from error
-    return path

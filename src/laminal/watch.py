@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from laminal import runfolder
-from laminal.backfill import Filling
+from laminal.backfill import Filling, checkpoints
 from laminal.errors import RequestError
 
 POLL_S = 10.0
@@ -55,14 +55,14 @@ class Watch:
 
     def finished(self) -> bool:
         """Whether the training has said that it is done."""
-        return "generator_steps" in runfolder.manifest(self.folder)
+        return "generator_steps" in runfolder.read_manifest(self.folder)
 
     def look(self) -> bool:
         """Probe the checkpoints that are new, then rebuild the report; False where none is."""
         if not (self.folder / "config.yaml").is_file():
             return False
         new = []
-        for path in sorted(self.folder.glob("*.ckpt"), key=lambda path: (path.name == "last.ckpt", path.name)):
+        for path in checkpoints(self.folder):
             state = _state(path)
             if state is not None and self._seen.get(path) != state:
                 new.append((path, state))

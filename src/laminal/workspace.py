@@ -49,7 +49,7 @@ def curves(scores: Iterable[Score], probe: str) -> dict[str, list[str]]:
         if score.probe == probe and not score.setting.startswith("random_for"):
             found.setdefault((score.metric, score.setting), []).append(score)
     panels = {}
-    for metric, setting in sorted(found, key=lambda name: (FIRST.index(name[0]) if name[0] in FIRST else len(FIRST))):
+    for metric, setting in sorted(found, key=lambda name: FIRST.index(name[0]) if name[0] in FIRST else len(FIRST)):
         rows = found[metric, setting]
         least = min(unusual(score) for score in rows)
         keys = {score.layer: key(score) for score in reversed(rows) if unusual(score) == least}

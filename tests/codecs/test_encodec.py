@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import codec_contract as contract
 import numpy as np
 import pytest
 import torch
@@ -151,6 +152,22 @@ def test_a_frame_ends_with_its_hop(folder):
         assert (codec.layers(moved)["latent"][0] - before).abs().amax(1).nonzero()[0].item() == first
 
 
+def test_it_keeps_the_contract(folder):
+    codec = EncodecCodec(folder, device="cpu")
+    contract.a_frame_for_every_hop_begun(codec)
+    contract.layers_come_from_codes(codec)
+    contract.a_causal_codec_hears_no_future(codec, first=12)  # its padding reflects the beginning: the first frames hear what follows
+    contract.the_delay_is_told(codec, frames=8)  # an LSTM remembers
+    assert codec.device == torch.device("cpu") == codec.encode(noise(0)).device
+
+
+def test_a_random_copy(folder):
+    published, first, again = EncodecCodec(folder), EncodecCodec(folder, random_weights=1), EncodecCodec(folder, random_weights=1)
+    contract.layers_come_from_codes(first)
+    assert first.revision == again.revision != published.revision
+    assert torch.equal(first.encode(noise(1)), again.encode(noise(1)))
+
+
 def changed(source: Path, target: Path, **settings) -> Path:
     shutil.copytree(source, target)
     config = json.loads((target / "config.json").read_text()) | settings
@@ -167,7 +184,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(exported, tmp_path):
     save_file(kept, lacking / "model.safetensors", metadata={"format": "pt"})
     cases = {
         "no folder": str(tmp_path / "absent"),
-        "no readable EnCodec": str(truncated),
+        "no readable EncodecModel": str(truncated),
         "do not fit": str(lacking),
         "is no readable|do not fit": str(changed(exported, tmp_path / "other", num_filters=8)),
         "not 'encodec'": str(changed(exported, tmp_path / "dac", model_type="dac")),

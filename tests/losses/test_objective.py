@@ -273,11 +273,13 @@ def test_refused_configurations(config, said):
 
 def _twins(**teachers):
     """All twins as an experiment would have them, with the fake teachers of this file."""
-    whole = OmegaConf.create({
-        "tokenizer": {"dim": 8, "sample_rate": 16000},
-        "teachers": {"semantic": {"_target_": "oracle_losses.ToneTeacher"}, "speaker": {"_target_": "oracle_losses.VoiceTeacher"}},
-        "losses": {name: twin("losses", name) for name in names("losses")},
-    })
+    whole = OmegaConf.create(
+        {
+            "tokenizer": {"dim": 8, "sample_rate": 16000},
+            "teachers": {"semantic": {"_target_": "oracle_losses.ToneTeacher"}, "speaker": {"_target_": "oracle_losses.VoiceTeacher"}},
+            "losses": {name: twin("losses", name) for name in names("losses")},
+        }
+    )
     return plain(whole)["losses"]
 
 

@@ -188,6 +188,8 @@ def test_hostile_strings_are_escaped(tmp_path):
     (there / "metrics.csv").write_text(f'epoch,step,name,value\n0,1,"{HOSTILE.replace(chr(34), chr(34) * 2)}",1\n', encoding="utf-8")
     (there / "listening").mkdir()
     (there / "listening" / "<img src=x onerror=alert(1)>.original.wav").write_bytes(b"RIFF")
+    entry = {"id": HOSTILE, "original": "<img src=x onerror=alert(1)>.original.wav", "decoded": {HOSTILE: "../../../etc/passwd"}}
+    (there / "listening" / "index.json").write_text(json.dumps({"utterances": [entry]}), encoding="utf-8")
     text = folder.write(there).read_text(encoding="utf-8")
     parsed = Tags(text)
     assert not [attributes for tag, attributes in parsed.tags if tag == "img" or "onerror" in attributes]
@@ -202,7 +204,7 @@ def test_audio_is_inlined_until_the_page_grows_too_large(run, text, tmp_path, mo
     sources = [attributes["src"] for tag, attributes in Tags(text).tags if tag == "audio"]
     assert len(sources) == 2 * 3, "original and k codebooks of two utterances: k04 is the last of four"
     first = base64.b64decode(sources[0].removeprefix("data:audio/flac;base64,"))
-    assert first == (run / "listening" / "reader-one.original.flac").read_bytes()
+    assert first == (run / "listening" / "1-reader-one.original.flac").read_bytes()
     monkeypatch.setattr("laminal.report.listening.MOST_BYTES", len(first) * 4)
     assert "they are in listening/: reader-two" in page.render(run, read_table(run / "scores.parquet"))
 

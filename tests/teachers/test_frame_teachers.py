@@ -7,9 +7,10 @@ from torch import nn
 
 from laminal import compat
 from laminal.errors import RequestError
+from laminal.nn.whisper_mel import LogMel
 from laminal.teachers.base import FrameTeacher
 from laminal.teachers.hubert import HubertTeacher
-from laminal.teachers.whisper import LogMel, WhisperTeacher
+from laminal.teachers.whisper import WhisperTeacher
 
 compat.torchaudio()
 from transformers import HubertConfig, HubertModel, WavLMConfig, WavLMModel, WhisperConfig, WhisperModel  # noqa: E402

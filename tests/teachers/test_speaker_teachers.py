@@ -141,7 +141,7 @@ def test_ge2e_equals_partials_one_by_one(lstm_file, samples):
         ours = teacher.embed(wav).numpy()
         theirs = np.stack([ge2e(row.double().numpy(), mel.filters.numpy(), embed) for row in wav])
         padded = nn.functional.pad(wav, (0, 33000))
-        masked = teacher.embed(padded, torch.arange(padded.shape[1]) .expand(padded.shape) < samples).numpy()
+        masked = teacher.embed(padded, torch.arange(padded.shape[1]).expand(padded.shape) < samples).numpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     np.testing.assert_allclose(masked, ours, atol=1e-4)
 

@@ -149,7 +149,5 @@ def test_perfect_and_useless_vectors():
     who = np.repeat(np.arange(30), 3)
     generator = torch.Generator().manual_seed(0)
     centre = torch.randn(30, 16, generator=generator)
-    found = teacher_speakers.speaker_errors(
-        {"perfect": centre[who], "useless": torch.randn(90, 16, generator=generator)}, who, draws=50
-    )
+    found = teacher_speakers.speaker_errors({"perfect": centre[who], "useless": torch.randn(90, 16, generator=generator)}, who, draws=50)
     assert found["perfect"][0].value < 0.01 and 0.4 < found["useless"][0].value < 0.6

@@ -3,33 +3,42 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils import parametrize
 from transformers import EncodecConfig, EncodecModel
-from transformers.utils import logging
 
+from laminal.codecs.base import Summed, bursts, random_entries
 from laminal.errors import RequestError
+from laminal.nn import pretrained
 from laminal.nn.nearest import nearest_as_stock
 from laminal.nn.tokenizer import Tokenizer
 
 STATISTICS = ("cluster_size", "embed_avg", "inited")  # of EMA training: no feature depends on them
+HEARD = 8.0  # seconds of noise from which the codebooks of a random copy are drawn
 
 
-class EncodecCodec:
+class EncodecCodec(Summed):
     """EncodecModel (Defossez et al. 2022) at its full bandwidth: layer k = sum of the first k codebooks' vectors.
 
-    `model`: a name on the hub or a folder. The last layer equals the library's own decoder input, difference 0, and the codes are those of
-    `EncodecModel.encode`. Weight norm is folded by the operation that it runs in every forward, which changes no bit. Batches hold
-    equal lengths. Raises RequestError for a model that normalises or cuts its input (the published 48 kHz one) or whose weights do not fit.
+    The last layer equals the library's own decoder input, difference 0, and the codes are those of `EncodecModel.encode`. Weight norm is
+    folded by the operation that it runs in every forward, which changes no bit. Batches hold equal lengths. Causal, but for the first six
+    frames: its convolutions pad by reflection, so these hear some frames that follow them.
     """
 
-    def __init__(self, model: str, device: str = "cpu", name: str | None = None) -> None:
-        self._take(_load(model).to(device), name or Path(model).name)  # type: ignore[arg-type]
+    def __init__(self, path: str | Path, device: str = "auto", random_weights: int | None = None, name: str | None = None) -> None:
+        """Load from `path`, a hub name or a folder of save_pretrained (as a run's tokenizer/).
+
+        `random_weights`: seed of a copy with random weights. Raises RequestError for a model that normalises or cuts its input (the
+        published 48 kHz one) or whose weights do not fit.
+        """
+        model, _ = pretrained.obtain({"encodec": "EncodecModel"}, path, random_weights)
+        self._check(model.config, str(path))
+        if random_weights is not None:
+            _draw_codebooks(model, random_weights)
+        self._take(model.to(pretrained.device(device)), name or Path(path).name)  # the folder of a hub name is called by its commit
 
     @classmethod
     def from_module(cls, tokenizer: Tokenizer, name: str = "laminal") -> "EncodecCodec":
@@ -38,31 +47,6 @@ class EncodecCodec:
         codec._take(tokenizer.stock(), name)
         return codec
 
-    @torch.no_grad()
-    def encode(self, wav: Float[Tensor, "b t"]) -> Int[Tensor, "b q n"]:
-        """Codes of all codebooks; the last frame is padded."""
-        return self._quantize(self._latent(wav))
-
-    @torch.no_grad()
-    def decode(self, codes: Int[Tensor, "b q n"]) -> Float[Tensor, "b t"]:
-        """Audio of the codebooks given (the first q), whole frames."""
-        summed = self._sums(codes)[-1]
-        return self.model.decoder(summed.transpose(1, 2))[:, 0]
-
-    @torch.no_grad()
-    def layers(self, wav_or_codes: Tensor) -> dict[str, Float[Tensor, "b n d"]]:
-        """Accumulated codebook vectors "1".."K" of codes; from audio (b t) also the encoder's output, "latent"."""
-        if not wav_or_codes.is_floating_point():
-            return self._named(wav_or_codes)
-        latent = self._latent(wav_or_codes)
-        return {"latent": latent} | self._named(self._quantize(latent))
-
-    @torch.no_grad()
-    def codes_and_latent(self, wav: Float[Tensor, "b t"]) -> tuple[Int[Tensor, "b q n"], Float[Tensor, "b n d"]]:
-        """Codes and the encoder's output, of one pass: what `encode` and `layers(wav)["latent"]` give."""
-        latent = self._latent(wav)
-        return self._quantize(latent), latent
-
     def _take(self, model: EncodecModel, name: str) -> None:
         """Make `model` our own: frozen, in eval mode, weight norm folded."""
         config = model.config
@@ -70,6 +54,7 @@ class EncodecCodec:
         self.name, self.sample_rate = name, config.sampling_rate
         self.frame_rate = config.sampling_rate / config.hop_length
         self.codebooks, self.codebook_size = config.num_quantizers, config.codebook_size
+        self.causal = bool(config.use_causal_conv)
         self.revision = _revision(model)
         self.model = model.eval().requires_grad_(False)
         for module in list(model.modules()):
@@ -77,6 +62,7 @@ class EncodecCodec:
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
         state = model.quantizer.state_dict()
         self.entries: list[Tensor] = [state[f"layers.{layer}.codebook.embed"] for layer in range(self.codebooks)]
+        self.device = self.entries[0].device
 
     @staticmethod
     def _check(config: EncodecConfig, name: str) -> None:
@@ -87,8 +73,6 @@ class EncodecCodec:
             )
 
     def _latent(self, wav: Float[Tensor, "b t"]) -> Float[Tensor, "b n d"]:
-        if wav.shape[1] == 0:
-            raise RequestError("0 samples cannot be encoded; give at least one")
         return self.model.encoder(wav[:, None]).transpose(1, 2)
 
     def _quantize(self, latent: Float[Tensor, "b n d"]) -> Int[Tensor, "b q n"]:
@@ -100,44 +84,24 @@ class EncodecCodec:
         return torch.stack([layer.view(batch, frames) for layer in codes], dim=1)
 
     def _sums(self, codes: Int[Tensor, "b q n"]) -> list[Float[Tensor, "b n d"]]:
-        """Sum up in the order in which the library adds, so that the last one is its decoder input to the last bit."""
-        if not 1 <= codes.shape[1] <= self.codebooks:
-            raise RequestError(f"codes of {codes.shape[1]} codebooks, and {self.name} has {self.codebooks}: give its first few or all")
         sums: list[Tensor] = []
         for layer, entries in enumerate(self.entries[: codes.shape[1]]):
             chosen = torch.nn.functional.embedding(codes[:, layer], entries)
             sums.append((sums[-1] if sums else torch.zeros_like(chosen)) + chosen)
         return sums
 
-    def _named(self, codes: Int[Tensor, "b q n"]) -> dict[str, Float[Tensor, "b n d"]]:
-        return {str(number): layer for number, layer in enumerate(self._sums(codes), start=1)}
+    def _audio(self, codes: Int[Tensor, "b q n"]) -> Float[Tensor, "b t"]:
+        return self.model.decoder(self._sums(codes)[-1].transpose(1, 2))[:, 0]
 
 
-def _load(model: str) -> EncodecModel:
-    """Load float32 weights, all of them; the global generator, which from_pretrained draws from, is put back."""
-    if model.startswith((".", "/", "~")) and not Path(model).is_dir():
-        raise RequestError(f"{model} is no folder; give a hub name or a folder of save_pretrained, as a run's tokenizer/")
-    talk = logging.get_verbosity()
-    logging.set_verbosity_error()  # no report of what is missing: it is raised below
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            config = EncodecConfig.get_config_dict(model)[0]
-            if config.get("model_type") != "encodec":
-                raise RequestError(f"{model} holds a model of type {config.get('model_type')!r}, not 'encodec'; take the codec made for it")
-            settings: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
-            answer: Any = EncodecModel.from_pretrained(model, **settings)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        cure = "give a hub name that can be reached or a folder of save_pretrained"
-        raise RequestError(f"{model} is no readable EnCodec ({reason}); {cure}") from error
-    finally:
-        logging.set_verbosity(talk)
-    loaded, found = answer
-    wrong = sorted(str(key) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in found[kind])
-    if wrong:
-        raise RequestError(f"{model}: {len(wrong)} weights do not fit its config.json (the first: {wrong[0]}); export the tokenizer again")
-    return loaded
+@torch.no_grad()
+def _draw_codebooks(model: EncodecModel, seed: int) -> None:
+    """Give the random copy codebooks: the library starts them at zero, to be filled by training."""
+    residual = model.encoder(bursts(model.config.sampling_rate, HEARD, seed)[:, None])[0].T
+    for number in range(model.config.num_quantizers):
+        entries = random_entries(residual, model.config.codebook_size, seed + number)
+        model.quantizer.get_buffer(f"layers.{number}.codebook.embed").copy_(entries)
+        residual = residual - entries[nearest_as_stock(residual, entries)]
 
 
 def _revision(model: EncodecModel) -> str:

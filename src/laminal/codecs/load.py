@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from laminal import config
 from laminal.codecs.base import Codec
 from laminal.codecs.encodec import EncodecCodec
 from laminal.errors import RequestError
+from laminal.nn import pretrained
 from laminal.nn.tokenizer import Tokenizer
 
 
@@ -26,8 +28,9 @@ class Checkpoint:
 def load_codec(what: str, **arguments: Any) -> Codec:
     """Load the codec that `what` names, with `arguments` over those of its YAML twin.
 
-    `what`: a name of `configs/codecs`, `file.py:Class`, a checkpoint (.ckpt), a run folder (its last.ckpt), or a folder saved by
-    `EncodecModel.save_pretrained`. Raises RequestError where it is none of these or cannot be read.
+    `what`: a name of `configs/codecs`, `file.py:Class`, a checkpoint (.ckpt), a run folder (its last.ckpt), or a folder of
+    save_pretrained, read by the codec of its model_type. Raises RequestError where it is none of these, cannot be read or takes no
+    such argument.
     """
     path = Path(what)
     if ".py:" in what:
@@ -35,15 +38,33 @@ def load_codec(what: str, **arguments: Any) -> Codec:
     if path.suffix == ".ckpt" or (path / "last.ckpt").is_file():
         return load_checkpoint(path).codec
     if (path / "config.json").is_file():
-        return EncodecCodec(str(path.resolve()), **arguments)
+        return _twin(_codec_of(path), {"path": str(path.resolve())} | arguments)
     if path.exists():
         raise RequestError(f"{what} holds neither last.ckpt nor config.json: give a run, a checkpoint or a folder of save_pretrained")
     if path.suffix or "/" in what:
         raise RequestError(f"{what} does not exist; give a checkpoint, a run folder, or one of {', '.join(config.names('codecs'))}")
+    return _twin(what, arguments)
+
+
+def _codec_of(folder: Path) -> str:
+    """Name the twin whose codec reads a folder of save_pretrained."""
+    kind = str(pretrained.read_json(folder / "config.json").get("model_type"))
+    return {"whisper": "whisper_encoder"}.get(kind, kind if kind in config.names("codecs") else "transformers_codec")
+
+
+def _twin(name: str, arguments: dict[str, Any]) -> Codec:
+    """Make the codec of a YAML twin; what its constructor refuses comes out as its own error."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    codec: Codec = instantiate(config.twin("codecs", what), **arguments)
-    return codec
+    asked = config.merge(config.twin("codecs", name), OmegaConf.create(arguments), f"codec={name}")
+    try:
+        made: Codec = instantiate(asked, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, RequestError):
+            raise error.__cause__ from None
+        raise
+    return made
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -53,6 +74,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises RequestError for a file that is truncated, foreign, or of another architecture.
     """
     file = path / "last.ckpt" if path.is_dir() else path
+    held = _held(file)
+    own = held["laminal"]
+    if "weights" in own:
+        beside = file.parent / Path(str(own["weights"])).name
+        codec = EncodecCodec(str(beside.resolve()), name="laminal")
+    else:
+        codec = EncodecCodec.from_module(_tokenizer(file, held).to(pretrained.device("auto")))
+    return Checkpoint(codec, int(held.get("epoch", -1)), int(own["generator_step"]))
+
+
+def load_tokenizer(file: Path) -> Tokenizer:
+    """Load the tokenizer of a checkpoint that holds its weights, in eval mode; raises as `load_checkpoint`."""
+    return _tokenizer(file, _held(file))
+
+
+def _held(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise RequestError(f"{file} does not exist; give checkpoints/<run> or one of its step=*.ckpt")
     try:
@@ -61,18 +98,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RequestError(f"{file} cannot be read as a checkpoint ({type(error).__name__}): it is truncated or not of torch") from error
     if not isinstance(held, dict) or "laminal" not in held or "state_dict" not in held:
         raise RequestError(f"{file} is no checkpoint of laminal (no 'laminal' section); for another codec say codec=NAME")
-    epoch, own = int(held.get("epoch", -1)), held["laminal"]
-    if "weights" in own:
-        beside = file.parent / Path(str(own["weights"])).name
-        return Checkpoint(EncodecCodec(str(beside.resolve()), name="laminal"), epoch, int(own["generator_step"]))
+    return held
+
+
+def _tokenizer(file: Path, held: dict[str, Any]) -> Tokenizer:
     prefix = "tokenizer."
     weights = {key.removeprefix(prefix): value for key, value in held["state_dict"].items() if key.startswith(prefix)}
     try:
-        tokenizer = Tokenizer(**own["tokenizer"])
+        tokenizer = Tokenizer(**held["laminal"]["tokenizer"])
         tokenizer.load_state_dict(weights)
     except (RuntimeError, TypeError, KeyError) as error:
         raise RequestError(f"{file} does not fit its own description ({' '.join(str(error).split())[:200]}); it is damaged") from error
-    return Checkpoint(EncodecCodec.from_module(tokenizer.eval()), epoch, int(own["generator_step"]))
+    return tokenizer.eval()
 
 
 def _from_file(what: str, arguments: dict[str, Any]) -> Codec:

@@ -121,9 +121,7 @@ def _labelled(phonemes: list[tuple[int, str, int, int]], accent: str) -> list[tu
     return phones
 
 
-def _words(
-    text: str, phones: list[tuple[int, Segment]], pronunciations: Pronunciations
-) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
+def _words(text: str, phones: list[tuple[int, Segment]], pronunciations: Pronunciations) -> tuple[tuple[Segment, ...], tuple[Segment, ...]]:
     """Words from their phones; a run of words that espeak took as one is cut where both halves fit the dictionary best."""
     tokens = [(match.start() + 1, match.group()) for match in re.finditer(r"[a-z']+", text)]
     groups: list[tuple[list[str], list[Segment]]] = []

@@ -93,9 +93,7 @@ def corpus(
     return Corpus(name, good, tuple(skipped), facts | _counts(good, len(skipped)))
 
 
-def _read(
-    recordings: Sequence[Recording], read: Callable[[Recording], Utterance], skipped: list[tuple[str, str]]
-) -> Iterator[Utterance]:
+def _read(recordings: Sequence[Recording], read: Callable[[Recording], Utterance], skipped: list[tuple[str, str]]) -> Iterator[Utterance]:
     def attempt(recording: Recording) -> Utterance | tuple[str, str]:
         try:
             return read(recording)

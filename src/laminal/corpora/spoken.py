@@ -179,7 +179,5 @@ def _load(folder: Path) -> Corpus:
 
 
 def _utterance(folder: Path, row: dict) -> Utterance:
-    words, phones = (
-        tuple(map(Interval, *(np.asarray(row[f"{tier}_{part}"]).tolist() for part in _PARTS))) for tier in ("word", "phone")
-    )
+    words, phones = (tuple(map(Interval, *(np.asarray(row[f"{tier}_{part}"]).tolist() for part in _PARTS))) for tier in ("word", "phone"))
     return Utterance(row["id"], folder / row["path"], row["speaker"], words, phones, row["text"], row["seconds"])

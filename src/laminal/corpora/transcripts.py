@@ -1,6 +1,8 @@
 """What is said in a folder of audio: transcripts beside the files, LibriSpeech's *.trans.txt, or a CSV/TSV manifest."""
 
+import codecs
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +14,27 @@ BESIDE = (".txt", ".lab")
 COLUMNS = ("path", "text", "speaker", "textgrid")  # of a manifest; the last two may be left out
 
 
-def read_text(path: Path) -> str:
-    """One transcript file as one line; UTF-8, else Latin-1."""
+def decoded(path: Path) -> str:
+    """Read a text file: UTF-8, UTF-16 where it begins with its mark, else Latin-1."""
     raw = path.read_bytes()
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16", errors="replace")
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    return " ".join(text.split())
+        return raw.decode("latin-1")
+
+
+def read_text(path: Path) -> str:
+    """One transcript file as one line."""
+    return " ".join(decoded(path).split())
 
 
 def trans(folder: Path) -> dict[str, str]:
     """Transcripts by file name (without suffix) of every *.trans.txt in `folder`, as LibriSpeech keeps them."""
     found = {}
     for path in sorted(folder.glob("*.trans.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in decoded(path).split("\n"):
             name, _, text = line.strip().partition(" ")
             if name:
                 found[name] = text.strip()
@@ -69,8 +77,8 @@ def recordings_of(root: Path, path: Path, needed: tuple[str, ...] = COLUMNS[:2])
     """
     if not path.is_file():
         raise RequestError(f"manifest={path} is no file; give a CSV or TSV file with columns {', '.join(COLUMNS)}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    rows = csv.DictReader(io.StringIO(decoded(path), newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    try:
         missing = [column for column in needed if column not in (rows.fieldnames or ())]
         if missing:
             there = ", ".join(rows.fieldnames or ()) or "none"
@@ -82,6 +90,8 @@ def recordings_of(root: Path, path: Path, needed: tuple[str, ...] = COLUMNS[:2])
             inner = Path(named.lstrip("/").replace("../", "")).with_suffix("")  # ids name files below a folder of TextGrids
             speaker = row.get("speaker") or place.parent.name
             yield Recording(inner.as_posix(), place, speaker, " ".join((row["text"] or "").split()), grid)
+    except csv.Error as error:
+        raise RequestError(f"manifest {path}, line {rows.line_num}: {error}; mend that line") from error
 
 
 def _resolve(root: Path, folder: Path, named: str) -> Path:

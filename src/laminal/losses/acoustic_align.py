@@ -17,7 +17,9 @@ from laminal.teachers.base import SpeakerTeacher
 class AcousticAlignLoss(Loss):
     """KL(teacher || student) between softmaxes of a speaker embedding and of what attention pooling hears in z_2:K (arXiv 2507.06802).
 
-    The paper prints neither the align layer's shape nor the distributions. Our choices: `heads`-head attention pooling with one learned
+    The paper prints neither the align layer's shape nor the distributions. Our choices: each frame of z_2:K through a layer norm without
+    parameters (the latent has the level of speech, 0.05: without it the logits cannot grow to the teacher's within a short training, and
+    the term stays at the no-information level), `heads`-head attention pooling with one learned
     query over the tokens alone, then Linear to the teacher's width; temperature 1, mean over the batch; the teacher z-scored per
     dimension with training statistics. Both are traps measured: keys and values from the teacher leak (pure-noise tokens reach KL 0.13,
     where tokens alone stay at the no-information 0.49), and the softmax of an L2-normalised embedding is flat (0.005 between speakers
@@ -51,9 +53,13 @@ class AcousticAlignLoss(Loss):
             raise RequestError("acoustic_align does not know its teacher's mean and std; call fit with training batches, or give them")
         with torch.autocast(batch.wav.device.type, enabled=False):
             target = self.target(batch.wav, batch.mask, out.sample_rate)
-            student = self.projection(self.pooling(full(out.z_rest), out.frame_mask))
+            student = self.voice(full(out.z_rest), out.frame_mask)
             divergence = nn.functional.kl_div(student.log_softmax(dim=1), target, reduction="none", log_target=True).sum(dim=1)
             return masked_mean(divergence[:, None], out.frame_mask.any(dim=1, keepdim=True))
+
+    def voice(self, z_rest: Float[Tensor, "b n w"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "b d"]:
+        """Logits of the student's distribution: what is heard of the voice in z_2:K."""
+        return self.projection(self.pooling(nn.functional.layer_norm(z_rest, z_rest.shape[-1:]), mask))
 
     @torch.no_grad()
     def target(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], sample_rate: int) -> Float[Tensor, "b d"]:

@@ -46,9 +46,7 @@ class MelLoss(Loss):
             fake, real = full(out.audio) * batch.mask, full(batch.wav) * batch.mask
             return torch.stack([self._scale(window, fake, real, batch.mask) for window in self.windows]).mean()
 
-    def _scale(
-        self, window: int, fake: Float[Tensor, "b t"], real: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]
-    ) -> Float[Tensor, ""]:
+    def _scale(self, window: int, fake: Float[Tensor, "b t"], real: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, ""]:
         with torch.no_grad():
             target = self.mel(real, window)
         mel = self.mel(fake, window)

@@ -12,9 +12,7 @@ def abx_score(d_ax: Float[np.ndarray, "x a"], d_bx: Float[np.ndarray, "x b"]) ->
     return float(nearer + 0.5 * (d_ax[:, :, None] == d_bx[:, None, :]).mean(dtype=np.float64))
 
 
-def angular_dtw(
-    first: Sequence[Float[np.ndarray, "_ d"]], second: Sequence[Float[np.ndarray, "_ d"]]
-) -> Float[np.ndarray, " n"]:
+def angular_dtw(first: Sequence[Float[np.ndarray, "_ d"]], second: Sequence[Float[np.ndarray, "_ d"]]) -> Float[np.ndarray, " n"]:
     """Dynamic time warping of first[i] with second[i]: mean angle / pi along the cheapest path, all pairs at once.
 
     Steps are right, down and diagonal, each adding the cost of the cell it enters; the sum is divided by the length of the path, as in

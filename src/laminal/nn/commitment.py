@@ -23,9 +23,7 @@ class _Commitment(torch.autograd.Function):
         return torch.einsum("q,qbnd->bnd", gradients[0], residuals) * (2 * weight)[..., None], None, None
 
 
-def commitment(
-    x: Float[Tensor, "b n d"], residuals: Float[Tensor, "q b n d"], mask: Bool[Tensor, "b n"]
-) -> Float[Tensor, " q"]:
+def commitment(x: Float[Tensor, "b n d"], residuals: Float[Tensor, "q b n d"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, " q"]:
     """Mean over valid frames and features of (r_i - sg(q_i))^2 for each layer i (VQ-VAE, van den Oord et al. 2017).
 
     `residuals` are the values r_i - q_i; the gradient goes to `x`. Without a valid frame all are 0.

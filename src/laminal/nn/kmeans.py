@@ -9,6 +9,8 @@ from torch import Tensor
 
 from laminal.nn.nearest import nearest
 
+ROWS = 8192  # vectors compared with all centres at once by `lloyd_step`
+
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
@@ -43,3 +45,25 @@ def _draw(population: int, count: int, generator: np.random.Generator) -> Int[Te
     """`count` indices below `population`, without repetition as long as there are enough."""
     rounds = -(-count // population)
     return torch.from_numpy(np.concatenate([generator.permutation(population) for _ in range(rounds)])[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Centres after one iteration, and the mean squared distance of the vectors to the centres before it."""
+
+    centres: Float[Tensor, "s d"]
+    error: float
+
+
+def lloyd_step(vectors: Float[Tensor, "n d"], centres: Float[Tensor, "s d"], generator: np.random.Generator) -> Step:
+    """Move every centre to the mean of the vectors nearest to it, an empty one to a vector drawn; some thousand vectors at a time."""
+    sums, counts, error = torch.zeros_like(centres), torch.zeros(len(centres), device=centres.device), 0.0
+    for part in vectors.split(ROWS):
+        here = part.to(centres.device)
+        assigned = nearest(here, centres)
+        sums.index_add_(0, assigned, here)
+        counts += torch.bincount(assigned, minlength=len(centres))
+        error += float((here - centres[assigned]).square().sum())
+    drawn = vectors[_draw(len(vectors), len(centres), generator)].to(centres.device)
+    moved = torch.where((counts == 0)[:, None], drawn, sums / counts.clamp_min(1)[:, None])
+    return Step(moved, error / len(vectors))

@@ -144,9 +144,7 @@ class ResidualQuantizer(nn.Module):
         self._pool = state.to(self.embed.device, copy=True)
 
     @torch.no_grad()
-    def _assign(
-        self, rows: Float[Tensor, "n d"]
-    ) -> tuple[Int[Tensor, "q n"], Float[Tensor, "q_and_1 n d"], Float[Tensor, "q n d"]]:
+    def _assign(self, rows: Float[Tensor, "n d"]) -> tuple[Int[Tensor, "q n"], Float[Tensor, "q_and_1 n d"], Float[Tensor, "q n d"]]:
         """Codes, residuals before each layer (and after the last), and running sums of what was chosen."""
         choose = nearest if self.training else nearest_as_stock
         residuals = rows.new_empty(self.codebooks + 1, *rows.shape)
@@ -181,9 +179,7 @@ class ResidualQuantizer(nn.Module):
         return (torch.where(valid, codes, self.codebook_size) + first).flatten()
 
     @torch.no_grad()
-    def _learn(
-        self, codes: Int[Tensor, "q n"], residuals: Float[Tensor, "q_and_1 n d"], valid: Bool[Tensor, " n"]
-    ) -> Float[Tensor, "q s"]:
+    def _learn(self, codes: Int[Tensor, "q n"], residuals: Float[Tensor, "q_and_1 n d"], valid: Bool[Tensor, " n"]) -> Float[Tensor, "q s"]:
         """One EMA step, then revival; returns the counts of all ranks."""
         (rank, ranks), size = world(), self.codebook_size
         table = residuals.new_zeros(self.codebooks * (size + 1), self.dim)

@@ -122,11 +122,13 @@ class Tokenizer(nn.Module):
         model = _shell(self.config, seed=0)
         model.encoder.load_state_dict(self.encoder.state_dict())
         model.decoder.load_state_dict(self.decoder.state_dict())
-        model.quantizer.load_state_dict({
-            f"layers.{layer}.codebook.{name}": value
-            for layer in range(self.quantizer.codebooks)
-            for name, value in self.quantizer.entries(layer).items()
-        })
+        model.quantizer.load_state_dict(
+            {
+                f"layers.{layer}.codebook.{name}": value
+                for layer in range(self.quantizer.codebooks)
+                for name, value in self.quantizer.entries(layer).items()
+            }
+        )
         return model.to(self.quantizer.embed.device).eval()  # type: ignore[arg-type]
 
 

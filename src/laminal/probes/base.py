@@ -15,4 +15,8 @@ class Probe(Protocol):
     version: int  # raised whenever its numbers may change
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
-        """Measure `codec`; two identical calls yield identical numbers."""
+        """Measure `codec`; two identical calls yield identical numbers.
+
+        A probe that encodes much may also have an attribute `cache` and a method `fill(codec, share)`, which puts what `run` will need, the
+        part number `share[0]` of `share[1]`, into the cache: so several processes share the encoding, and `run` gives the same numbers.
+        """

@@ -9,6 +9,7 @@ import numpy as np
 from laminal.features import Mode, Slice
 from laminal.measures.contrast import Drawn, Estimate, contrasts, estimate, phonsem
 from laminal.measures.distances import Distance
+from laminal.probes.pair_sampling import SETTINGS
 from laminal.results import Score, Undefined
 
 MINIMUM = 10  # type pairs below which a setting has no score
@@ -20,6 +21,14 @@ UNITS = {
     "phonsem": "ratio",
     "words_without_frame": "fraction",
     "random_from_next_bin": "fraction",
+}
+_OF_SETTINGS = ("mean", "minus_random", "over_random", "auc")
+METRICS = {  # what a score can be called, as setting/metric, and whether it is of a layer
+    **{f"{setting}/{metric}": True for setting in SETTINGS for metric in _OF_SETTINGS},
+    **{f"{random}/mean": True for random in ("random", *(f"random_for_{setting}" for setting in SETTINGS))},
+    **{f"{setting}/random_from_next_bin": False for setting in SETTINGS},
+    "phonsem": True,
+    "words_without_frame": False,
 }
 
 

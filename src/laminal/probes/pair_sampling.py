@@ -89,9 +89,7 @@ class Pool:
         return bins
 
 
-def sample_pairs(
-    corpus: Corpus, split: Split | None, seed: int, maximum: int, tier_maximum: int, token_pairs: int, randoms: int
-) -> Sample:
+def sample_pairs(corpus: Corpus, split: Split | None, seed: int, maximum: int, tier_maximum: int, token_pairs: int, randoms: int) -> Sample:
     """Draw the pairs of every setting: at most `maximum` type pairs, of each tier `tier_maximum`; `token_pairs` token pairs of each.
 
     In each setting the type pairs are put in one random order; "all" and each tier take their first ones, so that they share tokens.

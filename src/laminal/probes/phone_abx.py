@@ -1,16 +1,16 @@
 """ABX over phones: which cells of phones and speakers there are, and the error of a layer in each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from laminal.features import frame_spans
 from laminal.measures.abx import abx_score, angular_dtw
 
 TOKENS = 3  # of each phone and speaker in a cell
 SHORTEST = 0.03  # seconds
+DECIMALS = 6  # distances alike to so many are ties: the arc cosine of equal frames is off by 1e-8, which must not order them
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class Cell:
     a: tuple[Phone, ...]
     b: tuple[Phone, ...]
     x: tuple[Phone, ...]
+
+    @property
+    def name(self) -> str:
+        """Speaker of A and B, the two phones, and the speaker of X."""
+        return f"{self.speaker}:{self.a[0].label}-{self.b[0].label}:{self.x[0].speaker}"
 
 
 def abx_cells(phones: Sequence[Phone], across: bool, count: int, seed: int) -> list[Cell]:
@@ -64,17 +69,17 @@ def abx_cells(phones: Sequence[Phone], across: bool, count: int, seed: int) -> l
 
 
 def abx_errors(
-    cells: Sequence[Cell], layers: Mapping[str, Sequence[Float[np.ndarray, "_ d"]]], rate: float
+    cells: Sequence[Cell], layers: Mapping[str, Mapping[int, Float[np.ndarray, "_ d"]]], span: Callable[[Phone], tuple[int, int]]
 ) -> dict[str, Float[np.ndarray, " cells"]]:
     """Error of each cell in each layer, 1 - ABX score, by angular dynamic time warping of the phones' frames.
 
-    `layers` holds the features of every utterance, (n, d) each. Phones of equal length are warped together: no padding, fewer steps.
+    `layers` holds the features of every utterance by its number, (n, d) each, and `span` says in which rows of them, first and after the
+    last, a phone lies. Phones of equal length are warped together: no padding, fewer steps.
     """
     pairs = [(x, other) for cell in cells for x in cell.x for other in (*cell.a, *cell.b)]
     phones = list(dict.fromkeys(phone for pair in pairs for phone in pair))
     number = {phone: index for index, phone in enumerate(phones)}
-    lengths = [len(frames) for frames in next(iter(layers.values()))]
-    spans = [_span(phone, rate, lengths[phone.utterance]) for phone in phones]
+    spans = [span(phone) for phone in phones]
     sides = np.array([(number[x], number[other]) for x, other in pairs])
     size = np.array([stop - first for first, stop in spans])
     shapes = size[sides]
@@ -86,7 +91,7 @@ def abx_errors(
         distances = np.empty(len(pairs))
         for group in groups:
             distances[group] = angular_dtw([frames[row] for row in sides[group, 0]], [frames[row] for row in sides[group, 1]])
-        found[name] = _cell_errors(cells, distances)
+        found[name] = _cell_errors(cells, distances.round(DECIMALS))
     return found
 
 
@@ -98,8 +103,3 @@ def _cell_errors(cells: Sequence[Cell], distances: Float[np.ndarray, " pairs"]) 
         errors.append(1 - abx_score(table[:, : len(cell.a)], table[:, len(cell.a) :]))
         place += size
     return np.array(errors)
-
-
-def _span(phone: Phone, rate: float, frames: int) -> tuple[int, int]:
-    first, stop, _ = frame_spans(np.array([phone.start]), np.array([phone.end]), rate, frames)
-    return int(first[0]), int(stop[0])

@@ -10,15 +10,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from laminal.audio import resample
+from laminal.cache import open_cache
 from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
+from laminal.encoded import batch_codes
 from laminal.errors import DataError, RequestError
 from laminal.measures.bootstrap import interval, multiplicities
 from laminal.measures.quality import MISSING, pesq, pesq_available
 from laminal.probes.comparison import RATE, Comparison, Described
 from laminal.probes.excerpts import STEP, Excerpt, excerpts
 from laminal.probes.recognition import Recogniser, spoken_words, word_error_rate
+from laminal.progress import track
 from laminal.results import Items, Score, Undefined
 from laminal.teachers.base import SpeakerTeacher
 
@@ -48,6 +51,9 @@ METRICS = {
     "speaker_similarity": Metric("cosine", True),
     "wer": Metric("fraction", False, "no aligned words in the excerpt"),
 }
+
+
+Members = list[tuple[Excerpt, Tensor]]  # with their audio (t,) at the codec's rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +92,16 @@ class Reconstruction:
 
     name = "reconstruction"
     version = 1
+    metrics = {name: True for name in METRICS} | {"original/wer": False}  # whether each is of a layer
 
     def __init__(
         self, corpus: Corpus, split: Split | None, *, utterances: int, seconds: float, codebooks: Sequence[int] | None,
         pesq_codebooks: Sequence[int] | None, speaker: SpeakerTeacher | None, asr: str | None, draws: int, seed: int,
+        cache: str | bool | None = None,
     ):  # fmt: skip
         """`utterances` excerpts of at most `seconds`; `codebooks`: null for powers of two and K; `speaker`, `asr`: null for none.
 
-        `pesq_codebooks`: null for all of `codebooks`; else those of them that it lists, and always the last.
+        `pesq_codebooks`: null for all of `codebooks`; else those of them that it lists, and always the last. `cache`: a folder or "off".
         Raises RequestError for codebooks below 1, and for excerpts below 0.5 s.
         """
         if any(book < 1 for book in (*(codebooks or ()), *(pesq_codebooks or ()))):
@@ -104,6 +112,7 @@ class Reconstruction:
         self.excerpts = excerpts(corpus, split, utterances, seconds)
         self.codebooks, self.pesq_codebooks = codebooks, pesq_codebooks
         self.asr, self.draws, self.seed = asr, draws, seed
+        self.cache = open_cache(cache)
         self._compare = Comparison(speaker)
         self._recogniser: Recogniser | None = None
         self._groups: dict[int, list[Group]] = {}  # by sample rate: the originals are measured once for all checkpoints
@@ -111,8 +120,9 @@ class Reconstruction:
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
         """Measure the codec; encoders that cannot decode have nothing here."""
-        if not codec.codebooks:
-            yield Undefined(probe=self.name, what="all", reason=f"{codec.name} has no codes to decode")
+        if not codec.codebooks or not getattr(codec, "decodes", True):
+            lack = "vocoder" if codec.codebooks else "codes to decode"
+            yield Undefined(probe=self.name, what="all", reason=f"{codec.name} has no {lack}")
             return
         groups = self._originals(codec.sample_rate)
         used = [excerpt for group in groups for excerpt in group.excerpts]
@@ -126,10 +136,10 @@ class Reconstruction:
         if not pesq_available():
             yield Undefined(probe=self.name, what="pesq", reason=MISSING)
             rated = set()
-        codes = [encode(codec, group.wav) for group in groups]
+        codes = [self._group_codes(codec, group) for group in groups]
         if self.asr is not None:
             yield from self._scored("wer", self._wer(groups, [group.original for group in groups]), used, "", "original")
-        for book in books:
+        for book in track(books, "reconstruction", len(books)):
             decoded = [self._compare.describe(decode(codec, code[:, :book], group.wav)) for code, group in zip(codes, groups)]
             for metric, values in self._compared(groups, decoded).items():
                 yield from self._scored(metric, values, used, str(book))
@@ -138,19 +148,39 @@ class Reconstruction:
             if self.asr is not None:
                 yield from self._scored("wer", self._wer(groups, decoded), used, str(book))
 
+    def fill(self, codec: Codec, share: tuple[int, int]) -> None:
+        """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
+        number, processes = share
+        if codec.codebooks:
+            every = [batch for members in self._members(codec.sample_rate) for batch in batches(codec, members)]
+            for batch in every[number::processes]:
+                self._codes(codec, batch)
+
+    def _group_codes(self, codec: Codec, group: Group) -> Int[Tensor, "b q n"]:
+        members = list(zip(group.excerpts, group.wav))
+        return torch.cat([self._codes(codec, batch) for batch in batches(codec, members)])
+
+    def _codes(self, codec: Codec, batch: Members) -> Int[Tensor, "b q n"]:
+        sources = [(excerpt.utterance, excerpt.start) for excerpt, _ in batch]
+        return batch_codes(codec, torch.stack([wav for _, wav in batch]), sources, self.cache)
+
+    def _members(self, sample_rate: int) -> list[Members]:
+        """Excerpts that can be read, with their audio, those of one length together."""
+        by_length: dict[int, Members] = {}
+        for excerpt in self.excerpts:
+            try:
+                wav = excerpt.wav(self.corpus, sample_rate)
+            except DataError:
+                continue  # the corpus lists it; n shows it
+            by_length.setdefault(len(wav), []).append((excerpt, wav))
+        return [by_length[length] for length in sorted(by_length)]
+
     def _originals(self, sample_rate: int) -> list[Group]:
         if sample_rate not in self._groups:
-            by_length: dict[int, list[tuple[Excerpt, Tensor]]] = {}
-            for excerpt in self.excerpts:
-                try:
-                    wav = excerpt.wav(self.corpus, sample_rate)
-                except DataError:
-                    continue  # the corpus lists it; n shows it
-                by_length.setdefault(len(wav), []).append((excerpt, wav))
-            self._groups[sample_rate] = [self._group(by_length[length], sample_rate) for length in sorted(by_length)]
+            self._groups[sample_rate] = [self._group(members, sample_rate) for members in self._members(sample_rate)]
         return self._groups[sample_rate]
 
-    def _group(self, members: Sequence[tuple[Excerpt, Tensor]], sample_rate: int) -> Group:
+    def _group(self, members: Members, sample_rate: int) -> Group:
         wav = torch.stack([each for _, each in members])
         speakers = [excerpt.utterance.speaker for excerpt, _ in members]
         original = self._compare.describe(at_rate(wav.numpy(), sample_rate))
@@ -219,7 +249,8 @@ class Reconstruction:
             **facts, value=value, low=low, high=high, n=len(rows), clusters=count, chance=float(chance),
             higher_is_better=kind.higher_is_better, unit=kind.unit, seed=self.seed,
         )  # fmt: skip
-        yield Items(**facts, a=[used[row].name for row in rows], cluster=clusters, value=values.value[rows])
+        own = None if values.weight is None else weight
+        yield Items(**facts, a=[used[row].name for row in rows], cluster=clusters, value=values.value[rows], weight=own, seed=self.seed)
 
 
 def chosen(asked: Sequence[int] | None, codebooks: int) -> list[int]:
@@ -229,10 +260,10 @@ def chosen(asked: Sequence[int] | None, codebooks: int) -> list[int]:
     return sorted({book for book in asked if book <= codebooks})
 
 
-def encode(codec: Codec, wav: Float[Tensor, "b t"]) -> Int[Tensor, "b q n"]:
-    """Encode some excerpts at a time."""
-    size = max(1, int(BATCH_SECONDS * codec.sample_rate / wav.shape[1]))
-    return torch.cat([codec.encode(part) for part in wav.to(getattr(codec, "device", "cpu")).split(size)])
+def batches(codec: Codec, members: Members) -> list[Members]:
+    """Cut excerpts of one length into batches for one call of the codec each."""
+    size = max(1, int(BATCH_SECONDS * codec.sample_rate / len(members[0][1])))
+    return [members[begin : begin + size] for begin in range(0, len(members), size)]
 
 
 def decode(codec: Codec, codes: Int[Tensor, "b q n"], original: Float[Tensor, "b t"]) -> Float[np.ndarray, "b s"]:

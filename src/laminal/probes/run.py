@@ -10,6 +10,14 @@ from laminal.codecs.base import Codec
 from laminal.results import Context, Items, Results, Score, Undefined
 
 
+def fill(codec: Codec, probes: Mapping[str, Any], share: tuple[int, int]) -> None:
+    """Encode one process's share (its number, how many there are) of what the probes need, into their caches."""
+    for probe in probes.values():
+        if hasattr(probe, "fill"):
+            with torch.no_grad():
+                probe.fill(codec, share)
+
+
 def run_probes(codec: Codec, probes: Mapping[str, Any], context: Context, budget_s: float | None = None, tolerant: bool = False) -> Results:
     """Run every probe of `probes` (name: Probe) on `codec` and collect scores, items and what is undefined.
 

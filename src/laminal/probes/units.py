@@ -3,18 +3,20 @@
 PNMI and purities: HuBERT (Hsu et al. 2021, arXiv 2106.07447, section IV-E). ABX: Schatz et al. 2013.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from laminal.cache import open_cache
 from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Interval, Utterance
 from laminal.corpora.split import Split
+from laminal.encoded import Frames, utterance_frames
 from laminal.errors import DataError
 from laminal.features import Token, frame_spans
 from laminal.measures.bootstrap import interval, multiplicities
@@ -22,7 +24,8 @@ from laminal.measures.contrast import Drawn, contrasts, drawn
 from laminal.measures.edits import normalised_edits, repeats_removed
 from laminal.measures.units import joint_counts, perplexity, unit_quality
 from laminal.probes.pair_sampling import sample_pairs
-from laminal.probes.phone_abx import Phone, abx_cells, abx_errors
+from laminal.probes.phone_abx import Cell, Phone, abx_cells, abx_errors
+from laminal.progress import track
 from laminal.results import Items, Score, Undefined
 
 FEWEST = 2  # pairs of word types
@@ -31,12 +34,18 @@ QUALITIES = ("pnmi", "phone_purity", "cluster_purity")
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One utterance in codes, with the phone at each frame (-1 where none is)."""
+    """One utterance in codes, with the phone at each frame (-1 where none is), and the layers of the frames of its ABX phones."""
 
     utterance: Utterance
     codes: Int[np.ndarray, "q n"]
     phones: Int[np.ndarray, " n"]
-    layers: dict[str, Float[np.ndarray, "n d"]]
+    heard: Frames
+
+    def rows(self, phone: Phone, rate: float) -> tuple[int, int]:
+        """Rows of `heard` in which a phone lies: the first, and the one after the last."""
+        first, stop, _ = frame_spans(np.array([phone.start]), np.array([phone.end]), rate, self.codes.shape[1])
+        row = int(np.searchsorted(self.heard.frames, first[0]))
+        return row, row + int(stop[0] - first[0])
 
 
 class Units:
@@ -48,20 +57,28 @@ class Units:
     """
 
     name = "units"
-    version = 1
+    version = 2
+    metrics = dict.fromkeys(("perplexity", "usage", "dead", *QUALITIES, "lexical_auc", "spellings_per_token"), True)  # of a layer or not
+    metrics |= {"abx_within": True, "abx_across": True, "bits_nominal": False, "bits_entropy": False}
 
     def __init__(
-        self, corpus: Corpus, split: Split | None, *, utterances: int, nulls: int, cells: int, maximum: int, draws: int, seed: int
-    ):
-        """`nulls` shuffles of the phones give chance; `cells` ABX cells a condition; at most `maximum` pairs of words; `draws` >= 1000."""
+        self, corpus: Corpus, split: Split | None, *, utterances: int, nulls: int, cells: int, maximum: int, draws: int, seed: int,
+        cache: str | bool | None = None,
+    ):  # fmt: skip
+        """`nulls` shuffles of the phones give chance; `cells` ABX cells a condition; at most `maximum` pairs of words; `draws` >= 1000.
+
+        `cache`: a folder or "off".
+        """
         tested = corpus if split is None else corpus.subset(split.test_speakers)
         self.corpus = Corpus(corpus.name, in_turn(tested, utterances), facts=corpus.facts)
         self.nulls, self.cells, self.maximum, self.draws, self.seed = nulls, cells, maximum, draws, seed
         self.labels = tuple(sorted({phone.label for utterance in self.corpus for phone in utterance.phones}))
+        self.cache = open_cache(cache)
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
         """Measure the codec; encoders without codes have ABX alone."""
-        encoded = self._encode(codec)
+        by_number = self._encode(codec)
+        encoded = list(by_number.values())
         if len(encoded) < 2:
             yield Undefined(probe=self.name, what="all", reason=f"{len(encoded)} usable utterances of test speakers; at least 2 are needed")
             return
@@ -69,26 +86,56 @@ class Units:
             yield from self._use(codec, encoded)
             yield from self._phones(codec, encoded)
             yield from self._words(codec, encoded)
-        yield from self._abx(codec, encoded)
+        yield from self._abx(codec, by_number)
 
-    def _encode(self, codec: Codec) -> list[Encoded]:
-        found = []
+    def fill(self, codec: Codec, share: tuple[int, int]) -> None:
+        """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
+        number, processes = share
+        for index in range(number, len(self.corpus), processes):
+            self._heard(codec, index)
+
+    def _encode(self, codec: Codec) -> dict[int, Encoded]:
+        found = {}
         number = {label: index for index, label in enumerate(self.labels)}
-        for utterance in self.corpus:
-            try:
-                wav = self.corpus.wav(utterance, codec.sample_rate)[None].to(getattr(codec, "device", "cpu"))
-            except DataError:
-                continue  # the corpus lists it; the count of utterances in the scores shows it
-            codes, layers = analysed(codec, wav)
-            frames = len(next(iter(layers.values())))
-            found.append(Encoded(utterance, codes, phones_of_frames(utterance.phones, number, codec.frame_rate, frames), layers))
+        for index, utterance in track(enumerate(self.corpus), "utterances for units", len(self.corpus)):
+            heard = self._heard(codec, index)
+            if heard is not None:
+                phones = phones_of_frames(utterance.phones, number, codec.frame_rate, heard.codes.shape[1])
+                found[index] = Encoded(utterance, heard.codes, phones, heard)
         return found
+
+    def _heard(self, codec: Codec, index: int) -> Frames | None:
+        try:
+            return utterance_frames(codec, self.corpus, self.corpus[index], self._spans.get(index, ()), self.cache)
+        except DataError:
+            return None  # the count of frames in the scores shows it
+
+    @cached_property
+    def _cells(self) -> dict[str, list[Cell]]:
+        """ABX cells of each condition, drawn once: every checkpoint is measured on the same."""
+        phones = [
+            Phone(phone.label, utterance.speaker, index, phone.start, phone.end)
+            for index, utterance in enumerate(self.corpus)
+            for phone in utterance.phones
+        ]
+        return {condition: abx_cells(phones, condition == "across", self.cells, self.seed) for condition in ("within", "across")}
+
+    @cached_property
+    def _spans(self) -> dict[int, tuple[tuple[float, float], ...]]:
+        """Times of the phones in ABX cells, by utterance: only their frames are kept in all layers, or 10 s of WavLM would take 30 MB."""
+        found: dict[int, set[tuple[float, float]]] = {}
+        for cell in (cell for cells in self._cells.values() for cell in cells):
+            for phone in (*cell.a, *cell.b, *cell.x):
+                found.setdefault(phone.utterance, set()).add((phone.start, phone.end))
+        return {index: tuple(sorted(spans)) for index, spans in found.items()}
 
     def _score(self, metric: str, value: float, draws: Float[np.ndarray, " b"] | None, **facts: Any) -> Score | Undefined:
         if not np.isfinite(value):
             return Undefined(probe=self.name, what=f"{metric} {facts.get('layer', '')}", reason="too little speech: nothing to divide by")
         low, high = (value, value) if draws is None else centred(value, draws)
-        return Score(probe=self.name, metric=metric, value=float(value), low=low, high=high, seed=0, probe_version=self.version, **facts)
+        return Score(
+            probe=self.name, metric=metric, value=float(value), low=low, high=high, seed=self.seed, probe_version=self.version, **facts
+        )
 
     def _speakers(self, encoded: Sequence[Encoded]) -> tuple[Int[np.ndarray, " u"], Float[np.ndarray, "draws s"]]:
         names = sorted({each.utterance.speaker for each in encoded})
@@ -114,7 +161,7 @@ class Units:
             yield self._score("dead", float((~used).sum()), None, unit="codes", higher_is_better=False, **here)
             yield Items(
                 probe=self.name, metric="code_count", layer=str(book + 1), layer_mode="single", a=[str(code) for code in range(size)],
-                value=counts.sum(0), probe_version=self.version,
+                value=counts.sum(0), seed=self.seed, probe_version=self.version,
             )  # fmt: skip
         rate = codec.frame_rate
         nominal = rate * codec.codebooks * np.log2(size)
@@ -174,62 +221,67 @@ class Units:
             return
         found = contrasts(same, random, range(books))["auc"]
         for book in range(books):
+            if not np.isfinite(found.value[book]):
+                reason = f"{same.n} words said by two test speakers: too few to resample; give more speech"
+                yield Undefined(probe=self.name, what=f"lexical_auc {book + 1}", reason=reason)
+                continue
             yield Score(
                 probe=self.name, metric="lexical_auc", layer=str(book + 1), layer_mode="single", value=float(found.value[book]),
                 low=float(found.low[book]), high=float(found.high[book]), n=same.n, clusters=same.clusters, chance=0.5,
-                higher_is_better=True, unit="probability", probe_version=self.version,
+                higher_is_better=True, unit="probability", seed=self.seed, probe_version=self.version,
             )  # fmt: skip
 
     def _variety(self, book: int, tokens: Sequence[Token], strings: Sequence[tuple[int, ...]]) -> Iterator[Score | Undefined]:
-        spellings: dict[str, list[tuple[int, ...]]] = {}
-        for token, string in zip(tokens, strings):
-            spellings.setdefault(token.word, []).append(string)
-        shares = np.array([len(set(found)) / len(found) for found in spellings.values() if len(found) > 1])
+        """Distinct spellings per token of a word, with the same of words whose tokens were shuffled as chance."""
+        word, spelt = numbered([token.word for token in tokens]), numbered(strings)
+        shares = distinct_shares(word, spelt)
         if len(shares) < 2:
             yield Undefined(probe=self.name, what=f"spellings_per_token {book + 1}", reason="fewer than 2 words with two tokens")
             return
+        rng = np.random.default_rng([self.seed, 3])
+        null = [distinct_shares(word, rng.permutation(spelt)).mean() for _ in range(self.nulls)]
         draws = multiplicities(len(shares), self.draws, self.seed) @ shares / len(shares)
         yield self._score(
             "spellings_per_token", shares.mean(), draws, layer=str(book + 1), layer_mode="single", n=len(shares), clusters=len(shares),
-            chance=1.0, unit="fraction", higher_is_better=False,
+            chance=float(np.mean(null)) if null else float("nan"), unit="fraction", higher_is_better=False,
         )  # fmt: skip
 
-    def _abx(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
+    def _abx(self, codec: Codec, encoded: Mapping[int, Encoded]) -> Iterator[Score | Items | Undefined]:
         """ABX error over phones, within and across speakers, for every accumulated layer."""
-        phones = [
-            Phone(phone.label, each.utterance.speaker, index, phone.start, phone.end)
-            for index, each in enumerate(encoded)
-            for phone in each.utterance.phones
-        ]
-        for condition in ("within", "across"):
-            cells = abx_cells(phones, condition == "across", self.cells, self.seed)
+        for condition, drawn_cells in self._cells.items():
+            cells = [cell for cell in drawn_cells if all(phone.utterance in encoded for phone in (*cell.a, *cell.b, *cell.x))]
             if len(cells) < 2:
                 yield Undefined(probe=self.name, what=f"abx_{condition}", reason=f"{len(cells)} cells of phones and speakers; 2 are needed")
                 continue
             speakers = sorted({cell.speaker for cell in cells})
             rows = np.array([speakers.index(cell.speaker) for cell in cells])
             weights = multiplicities(len(speakers), self.draws, self.seed)[:, rows]
-            layers = {name: [each.layers[name] for each in encoded] for name in encoded[0].layers}
-            for name, errors in abx_errors(cells, layers, codec.frame_rate).items():
+            heard = {index: each.heard.layers for index, each in encoded.items() if len(each.heard.frames)}
+            layers = {name: {index: named[name] for index, named in heard.items()} for name in next(iter(heard.values()))}
+            for name, errors in abx_errors(cells, layers, lambda phone: encoded[phone.utterance].rows(phone, codec.frame_rate)).items():
                 with np.errstate(invalid="ignore"):
                     draws = weights @ errors / weights.sum(1)
                 yield self._score(
                     f"abx_{condition}", errors.mean(), draws, layer=name, layer_mode="cumulative", n=len(cells), clusters=len(speakers),
                     chance=0.5, unit="error", higher_is_better=False,
                 )  # fmt: skip
+                yield Items(
+                    probe=self.name, metric=f"abx_{condition}", layer=name, layer_mode="cumulative", a=[cell.name for cell in cells],
+                    cluster=[cell.speaker for cell in cells], value=errors, seed=self.seed, probe_version=self.version,
+                )  # fmt: skip
 
 
-def analysed(codec: Codec, wav: Float[Tensor, "1 t"]) -> tuple[Int[np.ndarray, "q n"], dict[str, Float[np.ndarray, "n d"]]]:
-    """Codes and layers of one utterance, by one pass of the encoder where the codec offers it."""
-    one_pass = getattr(codec, "codes_and_latent", None)
-    if one_pass is not None:
-        codes, latent = one_pass(wav)
-        layers = {"latent": latent} | codec.layers(codes)
-    else:
-        layers = codec.layers(wav)
-        frames = next(iter(layers.values())).shape[1]
-        codes = codec.encode(wav) if codec.codebooks else torch.zeros(1, 0, frames, dtype=torch.int64)
-    return codes[0].cpu().numpy(), {name: value[0].float().cpu().numpy() for name, value in layers.items()}
+def numbered(things: Sequence[Hashable]) -> Int[np.ndarray, " t"]:
+    """Give each thing a number, equal things the same."""
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(each, len(number)) for each in things], dtype=np.int64)
+
+
+def distinct_shares(word: Int[np.ndarray, " t"], spelt: Int[np.ndarray, " t"]) -> Float[np.ndarray, " w"]:
+    """Distinct spellings over tokens of each word that has two tokens or more."""
+    tokens = np.bincount(word)
+    spellings = np.bincount(np.unique(np.stack([word, spelt]), axis=1)[0], minlength=len(tokens))
+    return (spellings / np.maximum(tokens, 1))[tokens > 1]
 
 
 def centred(value: float, draws: Float[np.ndarray, " b"]) -> tuple[float, float]:
@@ -239,7 +291,7 @@ def centred(value: float, draws: Float[np.ndarray, " b"]) -> tuple[float, float]
     (0.20 to 0.29 about 0.18 on 24 utterances) although their spread is right.
     """
     low, high = (float(bound[0]) for bound in interval(draws[:, None]))
-    shift = value - float(np.nanmean(draws))
+    shift = float(value) - float(np.nanmean(draws))
     return low + shift, high + shift
 
 

@@ -13,12 +13,12 @@ from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
-from laminal.features import Mode, Slice, WordFeatures, word_features
+from laminal.features import Mode, Slice, WordFeatures, fill, word_features
 from laminal.measures.bootstrap import multiplicities
 from laminal.measures.contrast import Drawn, drawn
 from laminal.measures.distances import DISTANCES, Distance, pair_distances
 from laminal.probes.choi_sampling import SEEDS, choi_pairs
-from laminal.probes.pair_rows import MINIMUM, Column, Rows
+from laminal.probes.pair_rows import METRICS, MINIMUM, Column, Rows
 from laminal.probes.pair_sampling import Sample, sample_pairs
 from laminal.results import Items, Score, Undefined
 
@@ -37,6 +37,7 @@ class WordPairs:
 
     name = "word_pairs"
     version = 1
+    metrics = METRICS
 
     def __init__(
         self,
@@ -78,12 +79,23 @@ class WordPairs:
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
         """Measure every setting, split, slice, layer and distance."""
-        for seed in SEEDS if self.style == "choi" else (self.seed,):
+        for seed in self.seeds:
             sample = self.sample(seed)
             if not sample.tokens:
                 yield Undefined(probe=self.name, what="all", reason=f"corpus {self.corpus.name} has no pair of words that can be compared")
                 continue
             yield from self._sampled(codec, sample, seed)
+
+    def fill(self, codec: Codec, share: tuple[int, int]) -> None:
+        """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
+        for seed in self.seeds:
+            if self.cache is not None and (found := self.sample(seed)).tokens:
+                fill(codec, self.corpus, found.tokens, self.slices, self.cache, share)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the samples drawn."""
+        return SEEDS if self.style == "choi" else (self.seed,)
 
     def sample(self, seed: int) -> Sample:
         """Draw the pairs once; every checkpoint is measured on the same."""
@@ -162,6 +174,7 @@ class WordPairs:
                     cluster=clusters,
                     setting=name,
                     split=rows.split,
+                    seed=rows.seed,
                     probe_version=self.version,
                     **column._asdict(),
                 )

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from laminal.compare import BY_PAIR, paired
 from laminal.errors import RequestError
 from laminal.report.headlines import SETTINGS
-from laminal.results import Context, Results, item_blocks, read_table
+from laminal.results import ITEM_SCHEMA, Context, Results, completed, item_blocks, read_table
 
 TOLD = [name for name in SETTINGS if name not in ("same_word", "same_speaker")]  # settings of word pairs that a report has sentences for
 BOUNDS = ["change_low", "change_high"]
@@ -56,6 +56,6 @@ def changes(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
 def _results(path: Path, corpus: str, step: int) -> Results:
     """Items of one step as the probes gave them; what no sentence speaks of is left out."""
     chosen = [("corpus", "=", corpus), ("step", "=", step), ("layer_mode", "=", "cumulative")]
-    table = pq.read_table(path, filters=chosen).to_pandas()
+    table = completed(pq.read_table(path, filters=chosen), ITEM_SCHEMA).to_pandas()
     told = (table["probe"] != "word_pairs") | table["setting"].astype(str).str.removeprefix("random_for_").isin(TOLD)
     return Results(Context(run="", codec="", revision="", corpus=corpus, step=step), items=list(item_blocks(table[told])))

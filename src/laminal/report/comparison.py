@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from laminal.atomic import write_text
+from laminal.compare import SURE
 from laminal.report import charts, frames, html, page, provenance, published, words
 from laminal.report.board import METRICS, Board, row
 from laminal.report.headlines import RECONSTRUCTION, SETTINGS, UNITS
@@ -186,6 +187,7 @@ def _differences(compared: pd.DataFrame) -> str:
             numbers = [f"{scale * each[name]:+.3g}" for name in ("a", "b", "difference")]
             between = f"{scale * each['low']:+.3g} to {scale * each['high']:+.3g}"
             what = SETTINGS.get(each["setting"], each["setting"]) if share else each["metric"]
+            what = f"{what}, draw {each['seed']}" if each.get("seed") else what
             lines.append([what, each["split"], each["slice"], each["layer"], *numbers, between, f"{each['p']:.3f}", each["n"], _told(each)])
         heads = ["", "which", "slice", "layer", str(a), str(b), "difference", "interval", "p", "n", "in words"]
         made.append(html.folded(f"{a} against {b} ({len(lines)} comparisons; word pairs in % of random)", html.table(heads, lines)))
@@ -195,7 +197,7 @@ def _differences(compared: pd.DataFrame) -> str:
 
 
 def _told(each: Mapping[str, Any]) -> str:
-    zero = each["low"] <= 0 <= each["high"]
+    zero = each["low"] <= 0 <= each["high"] or each["p"] >= SURE
     half = (each["high"] - each["low"]) / 2
     if zero and each["probe"] == "word_pairs" and half > words.NARROW:
         return f"cannot tell: half-width {words.percent(half)}"

@@ -1,7 +1,7 @@
 """Listening samples of a run folder: the original and what 1 .. K codebooks make of it, inlined where they are small."""
 
 import base64
-import re
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,14 +12,14 @@ KINDS = {".flac": "audio/flac", ".wav": "audio/wav"}
 
 
 def samples(folder: Path) -> dict[str, dict[str, Path]]:
-    """Find files NAME.original.flac and NAME.k01.flac (or .wav) as {NAME: {version: path}}; other names are a version of their own."""
-    found: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-        if path.suffix in KINDS and path.is_file():
-            name, _, version = path.stem.rpartition(".")
-            known = bool(name) and (version == "original" or re.fullmatch(r"k\d+", version) is not None)
-            found.setdefault(name if known else path.stem, {})[version if known else "sample"] = path
-    return found
+    """Find the recordings that index.json of `folder` lists, as {utterance: {version: path}}: "original", then how many codebooks."""
+    try:
+        listed = json.loads((folder / "index.json").read_text(encoding="utf-8"))["utterances"]
+        found = {each["id"]: {"original": each["original"]} | each["decoded"] for each in listed}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    there = {name: {version: folder / Path(file).name for version, file in of.items()} for name, of in found.items()}
+    return {name: {version: path for version, path in of.items() if path.suffix in KINDS and path.is_file()} for name, of in there.items()}
 
 
 def table(folder: Path) -> str:
@@ -58,11 +58,10 @@ def _player(path: Path) -> str:
 
 
 def _said(version: str) -> str:
-    if not version.startswith("k"):
+    if not version.isdigit():
         return version
-    count = int(version[1:])
-    return "1 codebook" if count == 1 else f"{count} codebooks"
+    return "1 codebook" if version == "1" else f"{version} codebooks"
 
 
 def _place(version: str) -> tuple[bool, int, str]:
-    return (version != "original", int(version[1:]) if version[1:].isdigit() else 0, version)
+    return (version != "original", int(version) if version.isdigit() else 0, version)

@@ -1,0 +1,415 @@
+"""The units probe end to end: every number against plain loops over frames, intervals, chance, and codecs whose answer is known."""
+
+import math
+import random
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import pytest
+import torch
+
+from laminal.codecs.planted import Planted
+from laminal.corpora.base import Corpus, Interval
+from laminal.corpora.split import Split
+from laminal.measures.bootstrap import multiplicities
+from laminal.probes.base import Probe
+from laminal.probes.pair_sampling import sample_pairs
+from laminal.probes.run import run_probes
+from laminal.probes.units import Units, distinct_shares, in_turn, numbered, phones_of_frames, resampled_quality
+from laminal.results import KEY, Context
+from oracle_pairs import FakeCodec, area, noise_corpus
+
+ARGUMENTS = dict(utterances=7, nulls=3, cells=30, maximum=25, draws=1000, seed=0)
+OFF = 0.0031  # seconds, by which phones and words are moved: no edge lies on the centre of a frame, where either side would do
+
+
+class Few(FakeCodec):
+    """Five codes a codebook, so that words by two speakers are spelt alike now and then."""
+
+    codebook_size = 5
+
+
+class Encoder:
+    """A self-supervised encoder: features, no codes."""
+
+    name, sample_rate, frame_rate, codebooks, codebook_size, revision = "encoder", 16_000, 50.0, 0, 0, "1"
+
+    def __init__(self):
+        self.inner = FakeCodec()
+
+    def encode(self, wav):
+        raise AssertionError("there are no codes to ask for")
+
+    decode = encode
+
+    def layers(self, wav):
+        return {"latent": self.inner.latent(wav)}
+
+
+def probe(corpus, split=None, **changes):
+    return Units(corpus, split, **(ARGUMENTS | changes))
+
+
+def results(measure, codec):
+    return run_probes(codec, {"units": measure}, Context(run="r", codec=codec.name, revision=codec.revision, corpus=measure.corpus.name))
+
+
+def one(found, metric, layer="1"):
+    (score,) = [score for score in found.scores if (score.metric, score.layer) == (metric, layer)]
+    return score
+
+
+def with_words(corpus, kept):
+    """The same corpus where only the words of `kept` are written down."""
+    return Corpus(corpus.name, tuple(replace(each, words=tuple(word for word in each.words if word.label in kept)) for each in corpus))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    made = []
+    for each in noise_corpus(tmp_path_factory.mktemp("noise"), speakers=4, utterances=2):
+        words, phones = (tuple(replace(i, start=i.start + OFF, end=i.end + OFF) for i in tier) for tier in (each.words, each.phones))
+        made.append(replace(each, words=words, phones=phones))
+    return Corpus("noise", tuple(made))
+
+
+@pytest.fixture(scope="module", params=["few", "phones"])
+def measured(request, corpus):
+    codec = Few(codebooks=3) if request.param == "few" else Planted("phones", corpus)
+    measure = probe(corpus)
+    return codec, results(measure, codec), list(frames(measure.corpus, codec))
+
+
+def frames(corpus, codec):
+    """(utterance, speaker, phone or None, codes) of every frame, one at a time."""
+    for utterance in corpus:
+        codes = codec.encode(corpus.wav(utterance, codec.sample_rate)[None])[0].T.tolist()
+        for k, here in enumerate(codes):
+            centre = (k + 0.5) / codec.frame_rate
+            said = [phone.label for phone in utterance.phones if phone.start <= centre <= phone.end]
+            yield utterance.id, utterance.speaker, said[-1] if said else None, here
+
+
+def entropy(counts):
+    total = sum(counts)
+    return -sum(count / total * math.log(count / total) for count in counts if count)
+
+
+def quality(pairs, times=None):
+    """PNMI, phone purity, cluster purity of (speaker, phone, unit), where each speaker counts `times` over."""
+    joint, phones, units = Counter(), Counter(), Counter()
+    for speaker, phone, unit in pairs:
+        times_here = 1 if times is None else times[speaker]
+        joint[phone, unit] += times_here
+        phones[phone] += times_here
+        units[unit] += times_here
+    total = sum(joint.values())
+    mutual = sum(n / total * math.log(n * total / (phones[p] * units[u])) for (p, u), n in joint.items() if n)
+    best_phone, best_unit = Counter(), Counter()
+    for (p, u), n in joint.items():
+        best_phone[u], best_unit[p] = max(best_phone[u], n), max(best_unit[p], n)
+    return mutual / entropy(phones.values()), sum(best_phone.values()) / total, sum(best_unit.values()) / total
+
+
+def spoken(heard, book):
+    return [(speaker, phone, codes[book]) for _, speaker, phone, codes in heard if phone is not None]
+
+
+def around(value, draws):
+    """Percentiles of the draws, moved so that their mean is the value."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return pytest.approx([low + value - np.mean(draws), high + value - np.mean(draws)], abs=1e-9)
+
+
+def test_phones_of_frames():
+    phones = [Interval("aa", 0.0, 0.05), Interval("b", 0.05, 0.07), Interval("s", 0.11, 0.13)]
+    number = {"aa": 7, "b": 0, "s": 2}
+    assert phones_of_frames(phones, number, 50.0, 8).tolist() == [7, 7, 0, 0, -1, 2, 2, -1]  # centres 0.01, 0.03 .. 0.15
+    assert phones_of_frames(phones[1:], number, 50.0, 3).tolist() == [-1, -1, 0] and phones_of_frames((), number, 50.0, 2).tolist() == [
+        -1,
+        -1,
+    ]
+    rng = np.random.default_rng(0)
+    for rate in (12.5, 75.0):
+        edges = np.sort(rng.uniform(0, 3, 40))
+        said = [Interval(str(i % 5), float(a), float(b)) for i, (a, b) in enumerate(zip(edges[:-1], edges[1:])) if i % 4]
+        slow = []
+        for k in range(int(3.2 * rate)):
+            inside = [int(phone.label) for phone in said if phone.start <= (k + 0.5) / rate <= phone.end]
+            slow.append(inside[0] if inside else -1)
+        assert phones_of_frames(said, {str(i): i for i in range(5)}, rate, len(slow)).tolist() == slow
+
+
+def test_what_each_codebook_says_of_phones(measured):
+    codec, found, heard = measured
+    pick = random.Random(0)
+    for book in range(codec.codebooks):
+        pairs = spoken(heard, book)
+        phones, nulls = [phone for _, phone, _ in pairs], []
+        for _ in range(12):
+            pick.shuffle(phones)
+            nulls.append(quality([(speaker, phone, unit) for (speaker, _, unit), phone in zip(pairs, phones, strict=True)]))
+        for column, metric in enumerate(("pnmi", "phone_purity", "cluster_purity")):
+            score = one(found, metric, str(book + 1))
+            assert score.value == pytest.approx(quality(pairs)[column], abs=1e-9)
+            assert (score.n, score.clusters, score.unit, score.layer_mode) == (len(pairs), 4, "fraction", "single")
+            null = [each[column] for each in nulls]
+            assert abs(score.chance - np.mean(null)) < 5 * np.std(null) + 1e-9 and score.higher_is_better
+
+
+def test_intervals_of_pnmi_and_purities_resample_speakers(measured):
+    codec, found, heard = measured
+    pairs = spoken(heard, 0)
+    speakers = sorted({speaker for speaker, _, _ in pairs})
+    labels = sorted({phone for _, phone, _ in pairs})
+    phones, voices = (np.array([names.index(each[at]) for each in pairs]) for names, at in ((labels, 1), (speakers, 0)))
+    weights = multiplicities(len(speakers), 1000, 0)
+    draws = resampled_quality(phones, np.array([unit for *_, unit in pairs]), voices, weights)
+    for row in (0, 1, 2, 500, 999, int(weights.max(1).argmax())):
+        assert draws[row] == pytest.approx(quality(pairs, dict(zip(speakers, weights[row], strict=True))), abs=1e-9)
+    for column, metric in enumerate(("pnmi", "phone_purity", "cluster_purity")):
+        score = one(found, metric)
+        assert [score.low, score.high] == around(score.value, draws[:, column]) and score.low <= score.value <= score.high
+    assert one(found, "pnmi").low < one(found, "pnmi").high or not isinstance(codec, Few)
+
+
+def test_use_and_bits(measured):
+    codec, found, heard = measured
+    speakers = sorted({speaker for _, speaker, _, _ in heard})
+    weights = multiplicities(len(speakers), 1000, 0)
+    total, drawn = 0.0, np.zeros(1000)
+    for book in range(codec.codebooks):
+        counts = Counter(codes[book] for *_, codes in heard)
+        by_speaker = {speaker: Counter(codes[book] for _, who, _, codes in heard if who == speaker) for speaker in speakers}
+        draws = []
+        for row in weights:
+            draws.append(entropy([sum(n * by_speaker[who][code] for n, who in zip(row, speakers)) for code in counts]))
+        perplexity, layer = one(found, "perplexity", str(book + 1)), str(book + 1)
+        assert perplexity.value == pytest.approx(math.exp(entropy(counts.values())))
+        assert [perplexity.low, perplexity.high] == around(perplexity.value, np.exp(draws))
+        unused = sum(code not in counts for code in range(codec.codebook_size))
+        usage, dead = one(found, "usage", layer), one(found, "dead", layer)
+        assert usage.value == usage.low == usage.high == pytest.approx(1 - unused / codec.codebook_size)
+        assert dead.value == dead.low == dead.high == unused
+        assert perplexity.n == usage.n == dead.n == len(heard) and perplexity.clusters == 4 and math.isnan(perplexity.chance)
+        (items,) = [items for items in found.items if (items.metric, items.layer) == ("code_count", layer)]
+        assert dict(zip(items.a, items.value)) == {str(code): counts[code] for code in range(codec.codebook_size)}
+        total, drawn = total + entropy(counts.values()) / math.log(2), drawn + np.array(draws) / math.log(2)
+    nominal, coded = one(found, "bits_nominal", ""), one(found, "bits_entropy", "")
+    assert nominal.value == nominal.low == nominal.high == pytest.approx(50 * codec.codebooks * math.log2(codec.codebook_size))
+    assert coded.value == pytest.approx(50 * total) and [coded.low, coded.high] == around(coded.value, 50 * drawn)
+    assert coded.value < nominal.value and nominal.unit == coded.unit == "bit/s"
+
+
+def spellings(sample, heard, book):
+    """(word, string of codes without repeats) of each token."""
+    codes = {name: [each[-1][book] for each in group] for name, group in groupby(heard, key=lambda each: each[0])}
+    found = []
+    for token in sample.tokens:
+        here = codes[token.utterance_id]
+        inside = [k for k in range(len(here)) if token.start <= (k + 0.5) / 50 <= token.end]
+        found.append((token.word, tuple(code for code, _ in groupby(here[k] for k in inside))))
+    return found
+
+
+def distinct(spelt):
+    """Mean over words with two tokens of the share of distinct spellings; and the words' own."""
+    by_word = {}
+    for word, string in spelt:
+        by_word.setdefault(word, []).append(string)
+    shares = [len(set(strings)) / len(strings) for strings in by_word.values() if len(strings) > 1]
+    return sum(shares) / len(shares), shares
+
+
+def edits(a, b):
+    """Levenshtein's distance over the longer length, row by row."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        new = [i + 1]
+        for j, y in enumerate(b):
+            new.append(min(row[j] + (x != y), row[j + 1] + 1, new[j] + 1))
+        row = new
+    return row[-1] / max(len(a), len(b), 1)
+
+
+@pytest.fixture(scope="module")
+def sample(corpus):
+    return sample_pairs(probe(corpus).corpus, None, 0, maximum=25, tier_maximum=25, token_pairs=2, randoms=2)
+
+
+def test_spellings_per_token(measured, sample):
+    codec, found, heard = measured
+    pick = random.Random(1)
+    for book in range(codec.codebooks):
+        spelt, score = spellings(sample, heard, book), one(found, "spellings_per_token", str(book + 1))
+        value, shares = distinct(spelt)
+        assert score.value == pytest.approx(value) and score.n == score.clusters == len(shares) and score.higher_is_better is False
+        words, strings, null = [word for word, _ in spelt], [string for _, string in spelt], []
+        for _ in range(30):
+            pick.shuffle(strings)
+            null.append(distinct(zip(words, strings, strict=True))[0])
+        assert abs(score.chance - np.mean(null)) < 4 * np.std(null) + 1e-9
+        half = (score.high - score.low) / 2
+        assert half == pytest.approx(1.96 * np.std(shares) / math.sqrt(len(shares)), rel=0.15, abs=1e-9)  # words are resampled
+    assert value < 0.95 * score.chance or isinstance(codec, Few)
+
+
+def test_distinct_shares_and_numbers():
+    assert numbered(["b", (1, 2), "b", (2, 1), (1, 2)]).tolist() == [0, 1, 0, 2, 1]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        word, spelt = rng.integers(0, 9, 40), rng.integers(0, 6, 40)
+        slow = [len(set(spelt[word == w])) / sum(word == w) for w in range(9) if sum(word == w) > 1]
+        assert distinct_shares(word, spelt).tolist() == pytest.approx(slow)
+
+
+def test_lexical_auc(measured, sample):
+    codec, found, heard = measured
+    weights = multiplicities(len(sample.words), 1000, 0)
+    for book in range(codec.codebooks):
+        string = [string for _, string in spellings(sample, heard, book)]
+        sides = []
+        for name in ("same_word", "random_for_same_word"):
+            pairs = sample.sets[name]
+            both = list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+            assert all((sample.tokens[a].word == sample.tokens[b].word) == (name == "same_word") for a, b in both)
+            assert all(sample.tokens[a].speaker != sample.tokens[b].speaker for a, b in both)
+            sides.append([(sample.tokens[a].word, sample.tokens[b].word, edits(string[a], string[b])) for a, b in both])
+        score = one(found, "lexical_auc", str(book + 1))
+        assert score.value == pytest.approx(area(*sides), abs=1e-9) and score.chance == 0.5 and score.higher_is_better
+        assert score.n == score.clusters == len({word for word, _, _ in sides[0]})
+        if book == 0:
+            draws = [area(*sides, dict(zip(sample.words, row, strict=True))) for row in weights[:60]]
+            spread = score.high - score.low
+            assert abs(np.quantile(draws, 0.025) - score.low) < 0.35 * spread + 1e-9
+            assert abs(np.quantile(draws, 0.975) - score.high) < 0.35 * spread + 1e-9
+    assert score.value > 0.95 or isinstance(codec, Few)
+
+
+def test_abx_is_the_mean_of_its_items_and_resamples_speakers(measured):
+    codec, found, _ = measured
+    for metric in ("abx_within", "abx_across"):
+        for layer in ("latent", *(str(k + 1) for k in range(codec.codebooks))):
+            score = one(found, metric, layer)
+            (items,) = [items for items in found.items if (items.metric, items.layer) == (metric, layer)]
+            assert score.value == pytest.approx(np.mean(items.value)) and items.weight is None and score.chance == 0.5
+            assert (score.n, score.layer_mode, score.unit, score.higher_is_better) == (30, "cumulative", "error", False)
+            speakers = sorted(set(items.cluster))
+            assert score.clusters == len(speakers) and len(set(items.a)) == 30
+            draws = []
+            for row in multiplicities(len(speakers), 1000, 0):
+                times = [row[speakers.index(speaker)] for speaker in items.cluster]
+                draws.append(np.dot(times, items.value) / sum(times))
+            assert [score.low, score.high] == around(score.value, draws)
+            for name, speaker in zip(items.a, items.cluster, strict=True):
+                first, _, x = name.split(":")
+                assert first == speaker and (x == speaker) == (metric == "abx_within")
+
+
+@pytest.fixture(scope="module")
+def planted(corpus):
+    measure = probe(corpus, utterances=4, cells=60, nulls=1)
+    return {kind: results(measure, Planted(kind, corpus)) for kind in ("phones", "meaning", "speaker", "noise")}
+
+
+def test_planted_codecs_have_the_right_order(planted):
+    phones, meaning, speaker, noise = planted.values()
+    for book in ("1", "2"):
+        assert one(phones, "pnmi", book).value == pytest.approx(1) == one(phones, "phone_purity", book).value
+        assert one(phones, "cluster_purity", book).value == pytest.approx(1)
+        assert 0.3 < one(meaning, "pnmi", book).value < 0.9
+        for known in (speaker, noise):
+            for metric in ("pnmi", "phone_purity", "cluster_purity"):
+                assert abs(one(known, metric, book).value - one(known, metric, book).chance) < 0.03
+        assert one(speaker, "lexical_auc", book).value == 0.5 and abs(one(noise, "lexical_auc", book).value - 0.5) < 0.15
+        assert one(phones, "lexical_auc", book).value > 0.95 and one(meaning, "lexical_auc", book).value > 0.9
+        assert one(phones, "spellings_per_token", book).value < 0.6 < one(noise, "spellings_per_token", book).value == 1
+    for layer in ("latent", "1", "2"):
+        for metric in ("abx_within", "abx_across"):
+            values = [one(found, metric, layer).value for found in (phones, meaning, speaker, noise)]
+            assert values[0] == 0 and values[2] == 0.5 and abs(values[3] - 0.5) < 0.12
+            assert 0.1 < values[1] < (0.45 if metric == "abx_across" else 0.6)  # nobody says a word twice here, but others say it
+
+
+def test_encoders_without_codes_have_abx_alone(corpus):
+    measure = probe(corpus, utterances=4)
+    found, whole = results(measure, Encoder()), results(measure, FakeCodec(codebooks=1))
+    assert {(score.metric, score.layer) for score in found.scores} == {("abx_within", "latent"), ("abx_across", "latent")}
+    assert {items.metric for items in found.items} == {"abx_within", "abx_across"} and not found.undefined
+    assert repr(found.scores) == repr([score for score in whole.scores if score.metric.startswith("abx") and score.layer == "latent"])
+
+
+def uneven(corpus):
+    """One, three, two and no utterances of four speakers, in a mixed order."""
+    alone = {each.speaker: each for each in corpus}
+    speakers = [corpus.speakers[number] for number in (1, 2, 1, 0, 2, 1)]
+    return Corpus("uneven", tuple(replace(alone[speaker], id=f"u{number}") for number, speaker in enumerate(speakers)))
+
+
+def test_utterances_come_from_each_speaker_in_turn(corpus):
+    mixed = uneven(corpus)
+    for count in range(8):
+        queues = {speaker: [each.id for each in mixed if each.speaker == speaker] for speaker in mixed.speakers}
+        taken = []
+        while len(taken) < count and any(queues.values()):
+            taken += [queue.pop(0) for queue in queues.values() if queue]
+        assert [each.id for each in in_turn(mixed, count)] == sorted(taken[:count])
+
+
+def test_only_test_speakers_are_measured(corpus):
+    none = frozenset()
+    split = Split(frozenset(corpus.speakers[:2]), frozenset(corpus.speakers[2:]), none, none, none, none)
+    measure = probe(corpus, split, utterances=3)
+    assert [each.speaker for each in measure.corpus] == [corpus.speakers[2], corpus.speakers[2], corpus.speakers[3]]
+    found = results(measure, FakeCodec(codebooks=1))
+    assert one(found, "perplexity").clusters == one(found, "pnmi").clusters == 2
+    assert {speaker for items in found.items for speaker in items.cluster} == set(corpus.speakers[2:])
+
+
+def test_an_unreadable_utterance_is_left_out(corpus, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"RIFF, and no sound")
+    listed = list(corpus)[:4]
+    broken = Corpus("noise", (*listed[:2], replace(listed[2], path=bad), listed[3]))
+    codec = FakeCodec(codebooks=1)
+    left = Corpus("noise", (*listed[:2], listed[3]))
+    found, without = (results(probe(each, utterances=4, cells=10), codec) for each in (broken, left))
+    frames = [codec.encode(corpus.wav(each, 16_000)[None]).shape[2] for each in left]
+    assert one(found, "perplexity").n == sum(frames)
+    sides = [[score for score in each.scores if not score.metric.startswith("abx")] for each in (found, without)]
+    assert repr(sides[0]) == repr(sides[1])  # repr: nan equals nan
+    cells = [score for score in found.scores if score.metric.startswith("abx")]  # drawn before anything is read, so that they never change
+    assert cells and all(2 <= score.n < 10 for score in cells)
+    alone = results(probe(Corpus("noise", (listed[0], replace(listed[2], path=bad)))), codec)
+    assert not alone.scores and not alone.items and [each.what for each in alone.undefined] == ["all"]
+
+
+def test_keys_are_unique_and_shared_by_rows_and_items(corpus):
+    measure, state = probe(corpus, utterances=4, seed=3), torch.get_rng_state()
+    assert isinstance(measure, Probe)
+    found, again = (results(measure, FakeCodec(codebooks=2)) for _ in range(2))
+    assert repr(found.scores) == repr(again.scores) and torch.equal(torch.get_rng_state(), state)
+    assert len(found.score_table()) == len(found.scores)  # raises where two share a key
+    rows = {tuple(getattr(score, name, "") for name in KEY) for score in found.scores}
+    blocks = [tuple(getattr(items, name, "") for name in KEY) for items in found.items]
+    assert len(set(blocks)) == len(blocks) == 2 + 2 * 3  # of codebooks; of two conditions and three layers
+    assert {key for key in blocks if key[KEY.index("metric")] != "code_count"} <= rows
+    assert {each.seed for each in (*found.scores, *found.items)} == {3}
+    assert {each.probe_version for each in (*found.scores, *found.items)} == {measure.version}
+    assert found.item_table().num_rows == sum(len(items.value) for items in found.items)
+    changed = results(probe(corpus, utterances=4), FakeCodec(codebooks=2))
+    assert one(changed, "abx_within").value != one(found, "abx_within").value
+
+
+def test_what_is_undefined_has_no_row(corpus):
+    for words, phones in ((("cat", "bat", "couch"), True), ((), False)):
+        silent = Corpus("few", tuple(each if phones else replace(each, phones=()) for each in with_words(corpus, words)))
+        found = results(probe(silent, utterances=6, cells=4), FakeCodec(codebooks=2))
+        assert all(math.isfinite(each) for score in found.scores for each in (score.value, score.low, score.high))
+        missing = " ".join(each.what for each in found.undefined)
+        present = {score.metric for score in found.scores}
+        assert "lexical_auc" in missing and "lexical_auc" not in present
+        for metric in ("pnmi", "abx_within", "abx_across"):
+            assert (metric in present) == phones and (metric in missing) != phones
