@@ -102,6 +102,15 @@ class DiesError(Exception):
     pass
 
 
+def test_a_checkpoint_that_is_being_written_is_not_taken(trained, sparse, capsys):
+    shutil.copy(trained / "step=000012.ckpt", sparse / ".step=000016.ckpt.77-0abc.ckpt")
+    assert commands.probe({"ckpt": f"{sparse}/*.ckpt"}, (), []) == 0
+    assert [path.name for path in backfill.checkpoints(sparse)] == [f"step={step:06}.ckpt" for step in (4, 8, 12)] + ["last.ckpt"]
+    shutil.copy(trained / "step=000012.ckpt", sparse / ".step=000016.ckpt")
+    (sparse / ".step=000016.ckpt.77-0abc.ckpt").write_bytes(b"half")
+    assert commands.probe({"ckpt": str(sparse)}, (), []) == 0 and "left out" not in capsys.readouterr().out
+
+
 def test_a_killed_probing_goes_on_where_it_was(trained, tmp_path, monkeypatch, capsys):
     target = probing.checkpoint_target(trained / "step=000008.ckpt", tmp_path)
     config, split = probing.checkpoint_config(trained / "step=000008.ckpt", (), [])

@@ -238,7 +238,7 @@ def test_bars_are_shown_only_where_asked(capsys, monkeypatch):
     assert [progress.duration(s) for s in (5, 600, 7200)] == ["5 s", "10 min", "2.0 h"]
 
 
-CODEC = '''
+CODEC = """
 import os, time, torch
 class Mine:
     name, sample_rate, frame_rate, codebooks, codebook_size, revision = "mine", 16000, 50.0, 2, 16, "1"
@@ -263,7 +263,7 @@ class Mine:
         if codes.shape[1] > 1:
             layers["2"] = first + torch.stack([torch.zeros(codes.shape[0], codes.shape[2]), codes[:, 1] / 15], -1)
         return layers if given is codes else {"latent": layers["2"] * 1.1} | layers
-'''
+"""
 
 
 def command(folder: Path, speech: Path, name: str, cache: Path | str, *more: str, ranks: int = 1) -> list[str]:

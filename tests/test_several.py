@@ -10,8 +10,8 @@ from laminal import codec_choice, commands, config
 from laminal.errors import RequestError
 from laminal.report import published
 from laminal.results import read_table
-from oracle_several import CODECS, SMALL, tree
 from oracle_report import embedded, unpacked
+from oracle_several import CODECS, SMALL, tree
 
 ROOT = Path(__file__).resolve().parents[1]
 

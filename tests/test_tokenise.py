@@ -184,7 +184,7 @@ def test_a_folder_of_another_codec_is_refused(mine, speech, tmp_path):
 
 
 def test_a_codec_without_codes_is_refused(speech, tmp_path):
-    (tmp_path / "ssl.py").write_text(CODEC.replace('50.0, 2, 300', '50.0, 0, 0'))
+    (tmp_path / "ssl.py").write_text(CODEC.replace("50.0, 2, 300", "50.0, 0, 0"))
     with pytest.raises(RequestError, match="has no codes"):
         tokenise.main([f"in={speech}", f"out={tmp_path / 'o'}", f"codec={tmp_path}/ssl.py:Mine"])
 

@@ -22,10 +22,10 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
 
     runs: dict[Path, list[Path]] = {}
     for path in matching(str(own["ckpt"])):
-        if path.suffix == ".ckpt":
+        if path.suffix == ".ckpt" and path.name[0] != ".":  # else one that is being written
             runs.setdefault(path.parent, []).append(path)
         elif (path / "last.ckpt").is_file():
-            runs.setdefault(path, []).extend(path.glob("*.ckpt"))
+            runs.setdefault(path, []).extend(checkpoints(path))
     if not runs:
         raise RequestError(f"ckpt={own['ckpt']}: no checkpoint has such a name; quote the pattern, as ckpt='checkpoints/x/*.ckpt'")
     broken = 0
@@ -51,6 +51,12 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
 def _say(line: str) -> None:
     if not ranks.world()[0]:
         print(line)
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Checkpoints of a run by name, last.ckpt after them; not those that are being written, whose names begin with a dot."""
+    found = [path for path in run.glob("*.ckpt") if path.name[0] != "."]
+    return sorted(found, key=lambda path: (path.name == "last.ckpt", path.name))
 
 
 def matching(pattern: str) -> list[Path]:

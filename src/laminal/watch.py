@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from laminal import runfolder
-from laminal.backfill import Filling
+from laminal.backfill import Filling, checkpoints
 from laminal.errors import RequestError
 from laminal.nn import ranks
 
@@ -65,7 +65,7 @@ class Watch:
         if not (self.folder / "config.yaml").is_file():
             return False
         new = []
-        for path in sorted(self.folder.glob("*.ckpt"), key=lambda path: (path.name == "last.ckpt", path.name)):
+        for path in checkpoints(self.folder):
             state = _state(path)
             if state is not None and self._seen.get(path) != state:
                 new.append((path, state))

@@ -16,7 +16,6 @@ from laminal.codecs.whisper_encoder import WhisperEncoderCodec
 with_codes = pytest.mark.parametrize("codec", ("dac", "mimi", "xcodec", "higgs"), indirect=True)
 
 
-
 def heard_by(module):
     """List that fills with what is given to `module`."""
     given = []
@@ -95,9 +94,10 @@ def test_whisper_states_are_the_librarys(folders, codecs):
         layers = codec.layers(wav)
         assert list(layers) == ["latent", "1", "2", "3"] and layers["latent"].shape == (1, 50, 32)
         assert float((layers["latent"] - library[0])[:, :kept].abs().max()) < 1e-3
-    assert contract.close(whole.layers(wav)["3"], model.encoder(mel).last_hidden_state) or float(
-        (whole.layers(wav)["3"] - model.encoder(mel).last_hidden_state).abs().max()
-    ) < 1e-3
+    assert (
+        contract.close(whole.layers(wav)["3"], model.encoder(mel).last_hidden_state)
+        or float((whole.layers(wav)["3"] - model.encoder(mel).last_hidden_state).abs().max()) < 1e-3
+    )
     assert whole.revision != codecs["whisper"].revision
 
 
