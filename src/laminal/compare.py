@@ -21,7 +21,7 @@ FAMILY = ("probe", "metric", "setting", "split", "slice", "distance", "layer_mod
 SHARED = 0.5  # of the items of either side: with fewer in common the two were not probed alike
 SURE = 0.05
 HEADLINES = ("near_homophone", "synonym_core", "synonym")
-TOLD = ("mel_distance", "stoi", "pesq", "wer", "abx_across")
+TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_accuracy", "abx_across")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
 
 DIRECTIONS = {
     "pesq": True, "stoi": True, "estoi": True, "si_sdr": True, "speaker_similarity": True, "f0_correlation": True, "mel_distance": False,
-    "mcd": False, "voicing_error": False, "wer": False, "abx_within": False, "abx_across": False,
+    "phone_accuracy": True, "mcd": False, "voicing_error": False, "wer": False, "abx_within": False, "abx_across": False,
 }  # fmt: skip
 
 
@@ -303,7 +303,12 @@ def _ends(found: Sequence[Comparison], names: tuple[str, str]) -> set[str]:
 def _what(each: Comparison) -> str:
     if each.probe == "reconstruction":
         return f"{each.metric} with {'all' if each.layer == LAST else each.layer} codebooks"
-    return f"{each.metric}, {'last codebook' if each.layer == LAST else f'codebook {each.layer}'}"
+    return f"{each.metric}, {_layer(each)}"
+
+
+def _layer(each: Comparison) -> str:
+    """Name the layer: of codebooks, or of an encoder that has none."""
+    return "last layer" if each.layer == LAST else f"layer {each.layer}"
 
 
 def _versus(each: Comparison) -> str:
@@ -311,8 +316,7 @@ def _versus(each: Comparison) -> str:
 
 
 def _pair_sentence(each: Comparison) -> str:
-    layer = "all codebooks" if each.layer == LAST else f"codebook {each.layer}"
-    where = f"{layer}, {each.slice} slices, {each.split}{_versus(each)}"
+    where = f"{_layer(each)}, {each.slice} slices, {each.split}{_versus(each)}"
     shown = f"{each.a:+.1%} of random against {each.b:+.1%}"
     half = (each.high - each.low) / 2
     if half > WIDEST and not _sure(each):

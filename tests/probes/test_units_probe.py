@@ -17,7 +17,8 @@ from laminal.measures.bootstrap import multiplicities
 from laminal.probes.base import Probe
 from laminal.probes.pair_sampling import sample_pairs
 from laminal.probes.run import run_probes
-from laminal.probes.units import Units, distinct_shares, in_turn, numbered, phones_of_frames, resampled_quality
+from laminal.probes.unit_phones import phones_of_frames, resampled_quality
+from laminal.probes.units import Units, distinct_shares, in_turn, numbered
 from laminal.results import KEY, Context
 from oracle_pairs import FakeCodec, area, noise_corpus
 
@@ -175,6 +176,43 @@ def test_intervals_of_pnmi_and_purities_resample_speakers(measured):
     assert one(found, "pnmi").low < one(found, "pnmi").high or not isinstance(codec, Few)
 
 
+def guess(heard, book):
+    """Hits and frames by (utterance, speaker): the phone most often said with a code by the other speakers, by name where counts tie."""
+    rows = [(who, speaker, phone, codes[book]) for who, speaker, phone, codes in heard if phone is not None]
+    found = {}
+    for speaker in {each[1] for each in rows}:
+        others = Counter(phone for _, voice, phone, _ in rows if voice != speaker)
+        by_code = {}
+        for _, voice, phone, code in rows:
+            if voice != speaker:
+                by_code.setdefault(code, Counter())[phone] += 1
+        for who, voice, phone, code in rows:
+            if voice == speaker:
+                counts = by_code.get(code, others)
+                hits, frames = found.get((who, speaker), (0, 0))
+                found[who, speaker] = hits + (min(counts, key=lambda each: (-counts[each], each)) == phone), frames + 1
+    return found
+
+
+def test_phone_accuracy_guesses_from_the_other_speakers(measured):
+    codec, found, heard = measured
+    for book in range(codec.codebooks):
+        expected = guess(heard, book)
+        score = one(found, "phone_accuracy", str(book + 1))
+        frames = sum(n for _, n in expected.values())
+        assert score.value == pytest.approx(sum(hits for hits, _ in expected.values()) / frames, abs=1e-12)
+        assert (score.n, score.clusters, score.layer_mode, score.higher_is_better) == (frames, 4, "single", True)
+        (items,) = [each for each in found.items if (each.metric, each.layer) == ("phone_accuracy", str(book + 1))]
+        assert {(a, c): v * w for a, c, v, w in zip(items.a, items.cluster, items.value, items.weight)} == pytest.approx(
+            {key: hits for key, (hits, _) in expected.items()}
+        )
+        voices = sorted({speaker for _, speaker in expected})
+        right, all_of = (np.array([sum(v[at] for (_, s), v in expected.items() if s == voice) for voice in voices]) for at in (0, 1))
+        draws = multiplicities(len(voices), 1000, 0)
+        assert [score.low, score.high] == pytest.approx(np.quantile((draws @ right) / (draws @ all_of), [0.025, 0.975]))
+        assert 0 < score.chance < 0.5 and (score.value > 0.6 or isinstance(codec, Few))
+
+
 def test_use_and_bits(measured):
     codec, found, heard = measured
     speakers = sorted({speaker for _, speaker, _, _ in heard})
@@ -320,8 +358,9 @@ def test_planted_codecs_have_the_right_order(planted):
         assert one(phones, "pnmi", book).value == pytest.approx(1) == one(phones, "phone_purity", book).value
         assert one(phones, "cluster_purity", book).value == pytest.approx(1)
         assert 0.3 < one(meaning, "pnmi", book).value < 0.9
+        assert one(phones, "phone_accuracy", book).value > 0.95
         for known in (speaker, noise):
-            for metric in ("pnmi", "phone_purity", "cluster_purity"):
+            for metric in ("pnmi", "phone_purity", "cluster_purity", "phone_accuracy"):
                 assert abs(one(known, metric, book).value - one(known, metric, book).chance) < 0.03
         assert one(speaker, "lexical_auc", book).value == 0.5 and abs(one(noise, "lexical_auc", book).value - 0.5) < 0.15
         assert one(phones, "lexical_auc", book).value > 0.95 and one(meaning, "lexical_auc", book).value > 0.9
@@ -383,7 +422,8 @@ def test_an_unreadable_utterance_is_left_out(corpus, tmp_path):
     cells = [score for score in found.scores if score.metric.startswith("abx")]  # drawn before anything is read, so that they never change
     assert cells and all(2 <= score.n < 10 for score in cells)
     alone = results(probe(Corpus("noise", (listed[0], replace(listed[2], path=bad)))), codec)
-    assert not alone.scores and not alone.items and [each.what for each in alone.undefined] == ["all"]
+    assert not alone.scores and not alone.items and [each.what for each in alone.undefined] == [f"utterance {listed[2].id}", "all"]
+    assert "bad.wav" in alone.undefined[0].reason and f"utterance {listed[2].id}" in {each.what for each in found.undefined}
 
 
 def test_keys_are_unique_and_shared_by_rows_and_items(corpus):
@@ -394,7 +434,7 @@ def test_keys_are_unique_and_shared_by_rows_and_items(corpus):
     assert len(found.score_table()) == len(found.scores)  # raises where two share a key
     rows = {tuple(getattr(score, name, "") for name in KEY) for score in found.scores}
     blocks = [tuple(getattr(items, name, "") for name in KEY) for items in found.items]
-    assert len(set(blocks)) == len(blocks) == 2 + 2 * 3  # of codebooks; of two conditions and three layers
+    assert len(set(blocks)) == len(blocks) == 2 * 2 + 2 * 3  # of codebooks; of two conditions and three layers
     assert {key for key in blocks if key[KEY.index("metric")] != "code_count"} <= rows
     assert {each.seed for each in (*found.scores, *found.items)} == {3}
     assert {each.probe_version for each in (*found.scores, *found.items)} == {measure.version}
@@ -403,11 +443,22 @@ def test_keys_are_unique_and_shared_by_rows_and_items(corpus):
     assert one(changed, "abx_within").value != one(found, "abx_within").value
 
 
+def test_one_speaker_has_no_interval_and_no_guess(corpus):
+    alone = Corpus("one", tuple(each for each in corpus if each.speaker == corpus.speakers[0]))
+    found = results(probe(alone, utterances=2), FakeCodec(codebooks=1))
+    assert {score.metric for score in found.scores} >= {"pnmi", "abx_within", "perplexity", "usage"}
+    for score in (each for each in found.scores if each.metric != "spellings_per_token"):  # which resamples words
+        exact = score.metric in ("usage", "dead", "bits_nominal")
+        assert score.low == score.high == score.value if exact else math.isnan(score.low) and math.isnan(score.high)
+    assert "one speaker" in next(each.reason for each in found.undefined if each.what == "phone_accuracy")
+
+
 def test_what_is_undefined_has_no_row(corpus):
     for words, phones in ((("cat", "bat", "couch"), True), ((), False)):
         silent = Corpus("few", tuple(each if phones else replace(each, phones=()) for each in with_words(corpus, words)))
         found = results(probe(silent, utterances=6, cells=4), FakeCodec(codebooks=2))
-        assert all(math.isfinite(each) for score in found.scores for each in (score.value, score.low, score.high))
+        assert all(math.isfinite(score.value) for score in found.scores)
+        assert all(math.isfinite(score.low + score.high) or score.clusters == 1 for score in found.scores)
         missing = " ".join(each.what for each in found.undefined)
         present = {score.metric for score in found.scores}
         assert "lexical_auc" in missing and "lexical_auc" not in present

@@ -181,3 +181,22 @@ def test_the_terminal_table_holds_every_headline():
         assert line.value(line.last) in row and line.value(line.first) in row and line.verdict in row
     alone = sentences.table(table(points[0]), width=240)
     assert "epoch 0" in alone and "epoch 1" not in alone
+
+
+def test_more_codes_alone_do_not_better_pnmi():
+    def point(value, chance, metric="pnmi"):
+        return [score(probe="units", metric=metric, layer="1", layer_mode="single", value=value, low=value - 0.01, high=value + 0.01,
+                      chance=chance, higher_is_better=True, n=900)]  # fmt: skip
+
+    def moved(*points):
+        return next(line.moved for line in headlines(checkpoints(table(*points))))
+
+    assert moved(point(0.3, 0.2), point(0.6, 0.5)) == "no difference beyond the interval"
+    assert moved(point(0.3, 0.2), point(0.6, 0.45)) == "better beyond the interval"
+    assert moved(point(0.3, 0.2), point(0.3, 0.25)) == "worse beyond the interval"
+    assert moved(point(0.3, 0.2, "lexical_auc"), point(0.6, 0.5, "lexical_auc")) == "better beyond the interval"
+
+
+def test_layers_of_an_encoder_are_no_codebooks():
+    said = sentences.summary(table([*layer(0.0, 0.0, layer="0"), *layer(-0.18, -0.004), *layer(-0.1, -0.004, layer="2")]))
+    assert said[0].startswith("At hidden layer 0 near-homophones") and said[1].startswith("At hidden layer 2") and len(said) == 2

@@ -4,17 +4,17 @@ PNMI and purities: HuBERT (Hsu et al. 2021, arXiv 2106.07447, section IV-E). ABX
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from laminal.cache import open_cache
 from laminal.codecs.base import Codec
-from laminal.corpora.base import Corpus, Interval, Utterance
+from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.split import Split
 from laminal.encoded import Frames, utterance_frames
 from laminal.errors import DataError
@@ -22,14 +22,14 @@ from laminal.features import Token, frame_spans
 from laminal.measures.bootstrap import interval, multiplicities
 from laminal.measures.contrast import Drawn, contrasts, drawn
 from laminal.measures.edits import normalised_edits, repeats_removed
-from laminal.measures.units import joint_counts, perplexity, unit_quality
+from laminal.measures.units import perplexity
 from laminal.probes.pair_sampling import sample_pairs
 from laminal.probes.phone_abx import Cell, Phone, abx_cells, abx_errors
+from laminal.probes.unit_phones import QUALITIES, Aligned, phones_of_frames
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
 
 FEWEST = 2  # pairs of word types
-QUALITIES = ("pnmi", "phone_purity", "cluster_purity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,10 @@ class Units:
     """
 
     name = "units"
-    version = 2
-    metrics = dict.fromkeys(("perplexity", "usage", "dead", *QUALITIES, "lexical_auc", "spellings_per_token"), True)  # of a layer or not
+    version = 3
+    metrics = dict.fromkeys(
+        ("perplexity", "usage", "dead", *QUALITIES, "phone_accuracy", "lexical_auc", "spellings_per_token"), True
+    )  # of a layer or not
     metrics |= {"abx_within": True, "abx_across": True, "bits_nominal": False, "bits_entropy": False}
 
     def __init__(
@@ -77,7 +79,8 @@ class Units:
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
         """Measure the codec; encoders without codes have ABX alone."""
-        by_number = self._encode(codec)
+        by_number, bad = self._encode(codec)
+        yield from bad
         encoded = list(by_number.values())
         if len(encoded) < 2:
             yield Undefined(probe=self.name, what="all", reason=f"{len(encoded)} usable utterances of test speakers; at least 2 are needed")
@@ -92,23 +95,25 @@ class Units:
         """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
         number, processes = share
         for index in range(number, len(self.corpus), processes):
-            self._heard(codec, index)
+            with suppress(DataError):  # `run` names it
+                self._heard(codec, index)
 
-    def _encode(self, codec: Codec) -> dict[int, Encoded]:
-        found = {}
+    def _encode(self, codec: Codec) -> tuple[dict[int, Encoded], list[Undefined]]:
+        """Encode the utterances, by number; those whose audio is bad are named."""
+        found, bad = {}, []
         number = {label: index for index, label in enumerate(self.labels)}
         for index, utterance in track(enumerate(self.corpus), "utterances for units", len(self.corpus)):
-            heard = self._heard(codec, index)
-            if heard is not None:
-                phones = phones_of_frames(utterance.phones, number, codec.frame_rate, heard.codes.shape[1])
-                found[index] = Encoded(utterance, heard.codes, phones, heard)
-        return found
+            try:
+                heard = self._heard(codec, index)
+            except DataError as error:
+                bad.append(Undefined(probe=self.name, what=f"utterance {utterance.id}", reason=str(error)))
+                continue
+            phones = phones_of_frames(utterance.phones, number, codec.frame_rate, heard.codes.shape[1])
+            found[index] = Encoded(utterance, heard.codes, phones, heard)
+        return found, bad
 
-    def _heard(self, codec: Codec, index: int) -> Frames | None:
-        try:
-            return utterance_frames(codec, self.corpus, self.corpus[index], self._spans.get(index, ()), self.cache)
-        except DataError:
-            return None  # the count of frames in the scores shows it
+    def _heard(self, codec: Codec, index: int) -> Frames:
+        return utterance_frames(codec, self.corpus, self.corpus[index], self._spans.get(index, ()), self.cache)
 
     @cached_property
     def _cells(self) -> dict[str, list[Cell]]:
@@ -129,10 +134,13 @@ class Units:
                 found.setdefault(phone.utterance, set()).add((phone.start, phone.end))
         return {index: tuple(sorted(spans)) for index, spans in found.items()}
 
-    def _score(self, metric: str, value: float, draws: Float[np.ndarray, " b"] | None, **facts: Any) -> Score | Undefined:
+    def _score(
+        self, metric: str, value: float, draws: Float[np.ndarray, " b"] | None, centre: bool = True, **facts: Any
+    ) -> Score | Undefined:
         if not np.isfinite(value):
             return Undefined(probe=self.name, what=f"{metric} {facts.get('layer', '')}", reason="too little speech: nothing to divide by")
-        low, high = (value, value) if draws is None else centred(value, draws)
+        alone = facts.get("clusters") == 1  # nothing to resample: no interval, rather than one of no width
+        low, high = (value, value) if draws is None else (float("nan"),) * 2 if alone else bounds(value, draws, centre)
         return Score(
             probe=self.name, metric=metric, value=float(value), low=low, high=high, seed=self.seed, probe_version=self.version, **facts
         )
@@ -169,30 +177,38 @@ class Units:
         yield self._score("bits_nominal", nominal, None, **facts)
         yield self._score("bits_entropy", rate * entropy[0], rate * entropy[1:], **facts)
 
-    def _phones(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Undefined]:
-        """PNMI and purities of each codebook, with the mean over shuffled phones as chance."""
-        speaker, weights = self._speakers(encoded)
-        phones = np.concatenate([each.phones for each in encoded])
-        voices = np.repeat(speaker, [len(each.phones) for each in encoded])
-        said = phones >= 0
-        phones, voices = phones[said], voices[said]
-        if len(np.unique(phones)) < 2:
-            yield Undefined(probe=self.name, what="pnmi, purities", reason="no aligned phones in the tested utterances")
+    def _phones(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
+        """Measure what each codebook says of phones, with the mean over shuffled phones as chance."""
+        voices, weights = self._speakers(encoded)
+        said = Aligned.of(
+            [each.codes for each in encoded], [each.phones for each in encoded], voices, len(self.labels), codec.codebook_size
+        )
+        if len(np.unique(said.phones)) < 2:
+            yield Undefined(probe=self.name, what="pnmi, purities, phone_accuracy", reason="no aligned phones in the tested utterances")
             return
         rng = np.random.default_rng([self.seed, 1])
-        shuffled = [rng.permutation(phones) for _ in range(self.nulls)]
+        shuffled = [rng.permutation(said.phones) for _ in range(self.nulls)]
+        facts: dict[str, Any] = {"layer_mode": "single", "n": len(said.phones), "clusters": weights.shape[1]}
+        facts |= {"unit": "fraction", "higher_is_better": True}
+        if weights.shape[1] < 2:
+            yield Undefined(probe=self.name, what="phone_accuracy", reason="one speaker: what a code stands for is learnt from the others")
         for book in range(codec.codebooks):
-            units = np.concatenate([each.codes[book] for each in encoded])[said]
-            table = joint_counts(phones, units, len(self.labels), codec.codebook_size)
-            found = unit_quality(table)
-            null = [unit_quality(joint_counts(each, units, len(self.labels), codec.codebook_size)) for each in shuffled]
-            resampled = resampled_quality(phones, units, voices, weights)
-            for column, metric in enumerate(QUALITIES):
-                chance = float(np.mean([getattr(each, metric) for each in null])) if null else float("nan")
-                yield self._score(
-                    metric, getattr(found, metric), resampled[:, column], layer=str(book + 1), layer_mode="single", n=len(phones),
-                    clusters=weights.shape[1], chance=chance, unit="fraction", higher_is_better=True,
-                )  # fmt: skip
+            layer = str(book + 1)
+            for metric, value, draws, chance in said.qualities(book, weights, shuffled):
+                yield self._score(metric, value, draws, layer=layer, chance=chance, **facts)
+            if weights.shape[1] < 2:
+                continue
+            hits = said.hits(book)
+            share, draws = said.resampled(hits, weights)
+            null = [said.hits(book, each).mean() for each in shuffled]
+            chance = float(np.mean(null)) if null else float("nan")
+            yield self._score("phone_accuracy", share, draws, centre=False, layer=layer, chance=chance, **facts)
+            rows, of_utterance, frames = said.by_utterance(hits)
+            heard = [encoded[row].utterance for row in rows]
+            yield Items(
+                probe=self.name, metric="phone_accuracy", layer=layer, layer_mode="single", a=[each.id for each in heard],
+                cluster=[each.speaker for each in heard], value=of_utterance, weight=frames, seed=self.seed, probe_version=self.version,
+            )  # fmt: skip
 
     def _words(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
         """Whether one word by two speakers is spelt more alike than two words matched in length; spellings per word."""
@@ -284,14 +300,14 @@ def distinct_shares(word: Int[np.ndarray, " t"], spelt: Int[np.ndarray, " t"]) -
     return (spellings / np.maximum(tokens, 1))[tokens > 1]
 
 
-def centred(value: float, draws: Float[np.ndarray, " b"]) -> tuple[float, float]:
-    """Interval of the draws, moved so that their mean lies on `value`.
+def bounds(value: float, draws: Float[np.ndarray, " b"], centre: bool) -> tuple[float, float]:
+    """Interval of the draws, moved (`centre`) so that their mean lies on `value`.
 
     Entropies of counts are biased by sample size, and a resampled speaker brings nothing new: the draws of PNMI lie above the value
     (0.20 to 0.29 about 0.18 on 24 utterances) although their spread is right.
     """
     low, high = (float(bound[0]) for bound in interval(draws[:, None]))
-    shift = float(value) - float(np.nanmean(draws))
+    shift = float(value) - float(np.nanmean(draws)) if centre else 0.0
     return low + shift, high + shift
 
 
@@ -305,40 +321,7 @@ def in_turn(corpus: Corpus, count: int) -> tuple[Utterance, ...]:
     return tuple(corpus[index] for index in sorted(index for _, _, index in sorted(turns)[:count]))
 
 
-def phones_of_frames(phones: Sequence[Interval], number: dict[str, int], rate: float, frames: int) -> Int[np.ndarray, " n"]:
-    """Give the number of the phone that the centre (k + 0.5) / rate of each frame lies in, -1 where none is."""
-    centres = (np.arange(frames) + 0.5) / rate
-    found = np.full(frames, -1)
-    if phones:
-        starts, ends = np.array([phone.start for phone in phones]), np.array([phone.end for phone in phones])
-        index = np.searchsorted(starts, centres, side="right") - 1
-        inside = (index >= 0) & (centres <= ends[index])
-        found[inside] = np.array([number[phone.label] for phone in phones])[index[inside]]
-    return found
-
-
 def spelling(codes: Int[np.ndarray, "q n"], token: Token, rate: float) -> Int[np.ndarray, "q m"]:
     """Codes of the frames of one word."""
     first, stop, _ = frame_spans(np.array([token.start]), np.array([token.end]), rate, codes.shape[1])
     return codes[:, first[0] : stop[0]]
-
-
-def resampled_quality(
-    phones: Int[np.ndarray, " n"], units: Int[np.ndarray, " n"], voices: Int[np.ndarray, " n"], weights: Float[np.ndarray, "draws s"]
-) -> Float[np.ndarray, "draws 3"]:
-    """PNMI and both purities with speakers resampled; only cells of the joint table that occur are carried."""
-    cells, index = np.unique(np.stack([phones, units], 1), axis=0, return_inverse=True)
-    counts = np.zeros((weights.shape[1], len(cells)))
-    np.add.at(counts, (voices, index.ravel()), 1)
-    share = torch.from_numpy(weights @ counts)
-    share = share / share.sum(1, keepdim=True)
-    found = []
-    for column in (0, 1):
-        group = torch.from_numpy(np.unique(cells[:, column], return_inverse=True)[1].ravel())
-        size = (len(share), int(group.max()) + 1)
-        total = torch.zeros(size, dtype=share.dtype).index_add_(1, group, share)
-        largest = torch.zeros(size, dtype=share.dtype).scatter_reduce_(1, group.expand(len(share), -1), share, "amax")
-        found.append((torch.special.entr(total).sum(1), largest.sum(1)))
-    (phone_entropy, by_phone), (unit_entropy, by_unit) = found
-    mutual = phone_entropy + unit_entropy - torch.special.entr(share).sum(1)
-    return torch.stack([mutual / phone_entropy, by_unit, by_phone], 1).numpy()

@@ -12,7 +12,7 @@ from laminal.compare import SURE
 from laminal.report import charts, frames, html, page, provenance, published, words
 from laminal.report.board import METRICS, Board, row
 from laminal.report.headlines import RECONSTRUCTION, SETTINGS, UNITS
-from laminal.report.selection import Checkpoint, checkpoints, corpora, layer_name
+from laminal.report.selection import Checkpoint, checkpoints, corpora
 from laminal.report.sentences import layer_sentence
 from laminal.results import read_table
 
@@ -168,7 +168,7 @@ def _numbers(points: Mapping[str, Checkpoint], manifest: Mapping[str, Any]) -> s
                 continue
             cells = [f"{100 * r.value:+.1f} ({100 * r.low:+.1f} to {100 * r.high:+.1f})" if r else "" for r in pairs]
             cells += [f"{words.number(r.value)} ({words.between(r)})" if r else "" for r in heard]
-            rows.append([run, rate, layer_name(layer), *cells])
+            rows.append([run, rate, point.named(layer), *cells])
     heads = ["codec", "rate", "layer", *(f"{SETTINGS[name]}, % over random" for name in settings), *(UNITS[name] for name in units)]
     heads += [RECONSTRUCTION[name] for name in speech]
     return html.section("numbers", "First and last layer", html.table(heads, rows))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from laminal.report import words
-from laminal.report.selection import Checkpoint, Reading, layer_name
+from laminal.report.selection import Checkpoint, Reading
 
 SETTINGS = {
     "same_word": "same word, other speaker",
@@ -29,7 +29,13 @@ RECONSTRUCTION = {
     "speaker_similarity": "speaker similarity",
     "wer": "word error rate",
 }
-UNITS = {"pnmi": "PNMI", "abx_across": "ABX error across speakers", "abx_within": "ABX error within speakers", "lexical_auc": "lexical AUC"}
+UNITS = {
+    "phone_accuracy": "phone accuracy of the code (other speakers' use)",
+    "pnmi": "PNMI",
+    "abx_across": "ABX error across speakers",
+    "abx_within": "ABX error within speakers",
+    "lexical_auc": "lexical AUC",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,7 @@ def _words(points: Sequence[Checkpoint]) -> Iterator[Headline]:
     for layer in ends(points[-1].layers("word_pairs", "over_random")):
         for setting in ("near_homophone", "synonym", "synonym_core"):
             found = [point.find("word_pairs", "over_random", setting=setting, layer=layer) for point in (points[0], points[-1])]
-            yield from _make("Sound or meaning", f"{SETTINGS[setting]} at {layer_name(layer)}", points, found, relative=True)
+            yield from _make("Sound or meaning", f"{SETTINGS[setting]} at {points[-1].named(layer)}", points, found, relative=True)
 
 
 def _tiers(points: Sequence[Checkpoint]) -> Iterator[Headline]:
@@ -159,7 +165,9 @@ def _tiers(points: Sequence[Checkpoint]) -> Iterator[Headline]:
         both = [tiers(point, layer) for point in (points[0], points[-1])]
         for name, said in TIERS.items():
             found = [each.get(name) for each in both]
-            yield from _make("Beyond the training pairs", f"core synonyms, {said}, at {layer_name(layer)}", points, found, relative=True)
+            yield from _make(
+                "Beyond the training pairs", f"core synonyms, {said}, at {points[-1].named(layer)}", points, found, relative=True
+            )
 
 
 def _speech(points: Sequence[Checkpoint]) -> Iterator[Headline]:
@@ -170,10 +178,10 @@ def _speech(points: Sequence[Checkpoint]) -> Iterator[Headline]:
 
 
 def _units(points: Sequence[Checkpoint]) -> Iterator[Headline]:
-    for metric in ("pnmi", "abx_across", "lexical_auc"):
+    for metric in ("phone_accuracy", "pnmi", "abx_across", "lexical_auc"):
         for layer in ends(points[-1].layers("units", metric))[:1]:
             found = [point.find("units", metric, layer=layer) for point in (points[0], points[-1])]
-            yield from _make("Units", f"{UNITS[metric]} at {layer_name(layer)}", points, found)
+            yield from _make("Units", f"{UNITS[metric]} at {points[-1].named(layer)}", points, found)
     rate = [point.find("units", "bits_entropy") for point in (points[0], points[-1])]
     yield from _make("Units", "bit/s by entropy of the codes", points, rate)
 

@@ -10,7 +10,7 @@ from laminal.report import words
 from laminal.report.selection import Checkpoint, Reading, checkpoints
 
 COLUMNS = {"near_homophone": "near-homophones", "synonym": "synonyms", "synonym_core": "core synonyms"}
-UNITS = {"pnmi": "PNMI", "abx_across": "ABX error"}
+UNITS = {"phone_accuracy": "phone accuracy", "pnmi": "PNMI", "abx_across": "ABX error"}
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

@@ -4,7 +4,7 @@ from laminal.report import charts, frames, html, words
 from laminal.report.board import SAID, Board, row
 from laminal.report.frames import Points
 from laminal.report.headlines import SETTINGS
-from laminal.report.selection import TIERS, layer_name
+from laminal.report.selection import TIERS
 from laminal.results import layer_order
 
 
@@ -37,7 +37,7 @@ def word_numbers(board: Board) -> str:
         point = points.all[-1]
         heads = [
             "",
-            *(layer_name(layer).replace("the unquantised ", "") for layer in ["latent", *point.layers("word_pairs", "over_random")]),
+            *(point.named(layer).replace("the unquantised ", "") for layer in ["latent", *point.layers("word_pairs", "over_random")]),
         ]
         rows = []
         for split in TIERS:

@@ -11,6 +11,7 @@ import pandas as pd
 SLICES = ("audio", "features", "")
 DISTANCES = ("euclidean", "scaled", "cosine", "")
 MODES = ("cumulative", "single", "", "residual")
+CHANCE_MOVES = ("pnmi", "phone_purity", "cluster_purity", "spellings_per_token")  # by how many codes are in use
 TIERS = ("all", "trained", "new_pair", "new_word", "cross")
 
 
@@ -28,6 +29,7 @@ class Reading:
     distance: str = ""
     mode: str = ""
     change: tuple[float, float] | None = None  # interval of its paired difference from the first checkpoint, where items are kept
+    floor: float = 0.0  # what is no merit of the codes: chance, where that changes with the number of codes in use
 
     @property
     def half_width(self) -> float:
@@ -58,6 +60,14 @@ class Checkpoint:
             found = [each for each in found if each.slice == slice]
         return found[0] if found else None
 
+    def named(self, layer: str) -> str:
+        """Name a layer in words; an encoder without codes is known by its layer 0."""
+        return layer_name(layer, self._hidden)
+
+    @cached_property
+    def _hidden(self) -> bool:
+        return any(key[3] == "0" for key in self.index)
+
     def layers(self, probe: str, metric: str | None = None) -> list[str]:
         """Numbered layers that a probe (or one of its metrics) has scores of, in order."""
         named = {key[3] for key in self.index if key[0] == probe and metric in (None, key[1])}
@@ -81,9 +91,11 @@ def checkpoints(scores: pd.DataFrame, corpus: str | None = None) -> list[Checkpo
     return [Checkpoint(epoch, step, group, _label(epoch, step, by_epoch)) for step, epoch, group in groups]
 
 
-def layer_name(layer: str) -> str:
-    """Name a layer in words."""
-    return f"codebook {layer}" if layer.isdigit() else {"latent": "the unquantised latent"}.get(layer, layer)
+def layer_name(layer: str, hidden: bool = False) -> str:
+    """Name a layer in words: a codebook, or (`hidden`) the output of an encoder's layer."""
+    if layer.isdigit():
+        return f"hidden layer {layer}" if hidden else f"codebook {layer}"
+    return {"latent": "the unquantised latent"}.get(layer, layer)
 
 
 def records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -106,7 +118,7 @@ def _index(table: pd.DataFrame) -> dict[tuple[str, ...], list[Reading]]:
         reading = Reading(
             value=row["value"], low=row["low"], high=row["high"], n=row["n"], chance=math.nan if row["chance"] is None else row["chance"],
             better=None if pd.isna(better) else bool(better), slice=row["slice"], distance=row["distance"], mode=row["layer_mode"],
-            change=_change(row),
+            change=_change(row), floor=_floor(row),
         )  # fmt: skip
         rank = (_place(row["layer_mode"], MODES), _place(row["slice"], SLICES), _place(row["distance"], DISTANCES), row["seed"])
         key = (row["probe"], row["metric"], row["setting"], row["layer"], row["split"])
@@ -117,6 +129,11 @@ def _index(table: pd.DataFrame) -> dict[tuple[str, ...], list[Reading]]:
 def _change(row: dict[str, Any]) -> tuple[float, float] | None:
     low, high = row.get("change_low", math.nan), row.get("change_high", math.nan)
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _floor(row: dict[str, Any]) -> float:
+    chance = row["chance"]
+    return float(chance) if row["metric"] in CHANCE_MOVES and chance is not None and math.isfinite(chance) else 0.0
 
 
 def _place(value: str, order: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ import pandas as pd
 from laminal.report import words
 from laminal.report.alarms import alarms, healthy
 from laminal.report.headlines import RECONSTRUCTION, TIERS, UNITS, counted, ends, headlines, rebuilt, rebuilt_layers, tiers
-from laminal.report.selection import Checkpoint, Reading, checkpoints, corpora, layer_name
+from laminal.report.selection import Checkpoint, Reading, checkpoints, corpora
 
 
 def summary(scores: pd.DataFrame) -> list[str]:
@@ -49,7 +49,7 @@ def layer_sentence(point: Checkpoint, layer: str) -> str:
         if reading is not None:
             parts.append(_clause(name, reading, not parts))
     end = f": {words.verdict(sound, meaning)}" if sound is not None and meaning is not None else ""
-    return f"at {layer_name(layer)} {', '.join(parts)}{end}." if parts else ""
+    return f"at {point.named(layer)} {', '.join(parts)}{end}." if parts else ""
 
 
 def _clause(name: str, reading: Reading, opens: bool) -> str:
@@ -69,7 +69,7 @@ def _moves(first: Checkpoint | None, last: Checkpoint) -> Iterator[str]:
                 continue
             moved = words.change(before, after).replace("higher", "further from each other").replace("lower", "closer to each other")
             yield (
-                f"from {first.label} to {last.label} {name} at {layer_name(layer)} went from {words.size(before)} than random "
+                f"from {first.label} to {last.label} {name} at {last.named(layer)} went from {words.size(before)} than random "
                 f"to {words.size(after)} ({moved})."
             )
 
@@ -80,7 +80,7 @@ def _tiers(point: Checkpoint) -> Iterator[str]:
         found = tiers(point, layer)
         every = point.find("word_pairs", "over_random", setting="synonym_core", layer=layer)
         if not found and every is not None:
-            yield f"{_clause('core synonyms', every, True)} at {layer_name(layer)}."
+            yield f"{_clause('core synonyms', every, True)} at {point.named(layer)}."
         if not found:
             continue
         how = next(iter(found.values())).slice
@@ -89,7 +89,7 @@ def _tiers(point: Checkpoint) -> Iterator[str]:
         for name, reading in found.items():
             what = f"{words.size(reading)} than random ({words.support(reading)}, n = {reading.n})"
             parts.append(f"{TIERS[name]} {what if words.told(reading) else f'({words.cannot_tell(reading)})'}")
-        yield f"core synonyms at {layer_name(layer)}{where}: {'; '.join(parts)}. {_generalises(found)}".rstrip()
+        yield f"core synonyms at {point.named(layer)}{where}: {'; '.join(parts)}. {_generalises(found)}".rstrip()
 
 
 def _generalises(found: dict[str, Reading]) -> str:
@@ -137,7 +137,7 @@ def _units(point: Checkpoint) -> Iterator[str]:
                 level = f"; chance {words.number(reading.chance)}" if reading.chance == reading.chance else ""
                 said = words.against_chance(reading)
                 end = f": {said}" if said else ""
-                yield f"{name} at {layer_name(layer)} is {words.number(reading.value)} ({words.between(reading)}{level}){end}."
+                yield f"{name} at {point.named(layer)} is {words.number(reading.value)} ({words.between(reading)}{level}){end}."
 
 
 def _health(point: Checkpoint) -> Iterator[str]:

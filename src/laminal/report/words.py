@@ -97,8 +97,12 @@ def against_chance(reading: Reading) -> str:
 
 
 def change(first: Reading, last: Reading) -> str:
-    """Say whether the last value is another than the first: by the paired difference where the items are kept, else by both intervals."""
-    low, high = last.change or (last.low - first.high, last.high - first.low)
+    """Say whether the last value is another than the first: by the paired difference where the items are kept, else by both intervals.
+
+    Chance that changes with the codes in use is taken off both: more codes alone would raise PNMI.
+    """
+    moved = last.floor - first.floor
+    low, high = last.change or (last.low - first.high - moved, last.high - first.low - moved)
     up, down = low > 0, high < 0
     if not (up or down):
         return "no difference beyond the interval"
