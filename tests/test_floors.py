@@ -33,6 +33,7 @@ FLOORS = [
         "probing",
         "commands",
         "compare",
+        "crossfit",
         "check_corpus",
         "check_codec",
         "codec_rules",

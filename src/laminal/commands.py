@@ -105,8 +105,11 @@ def several(names: list[str], own: Mapping[str, Any], configs: tuple[str, ...], 
 
 
 def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
-    """Probe A and B on the same items and say how they differ; each may be a codec, or several runs (seeds) separated by commas."""
-    from laminal import compare
+    """Probe A and B on the same items and say how they differ; each may be a codec, or several runs (seeds) separated by commas.
+
+    Runs whose splits differ (split.fold=0 and 1) are pooled, fold with fold; a codec is then probed on what each fold tests.
+    """
+    from laminal import compare, crossfit
     from laminal.report import folder
 
     asked = (own.get("ckpt") or own.get("codec"), own["against"])
@@ -118,22 +121,28 @@ def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -
     chosen = {choice.what: choice for choice in choices(list(dict.fromkeys(codecs)), arguments)}
     runs = [name for side in sides for name in side if probing.is_run(name)]
     of_runs = {name: prepared(dict(own) | {"ckpt": name, "codec": None, "out": None}, configs, rest) for name in runs}
-    ground = (
-        of_runs[runs[0]][1] if runs else _ground(own, settings.load(configs or ("probe",), rest))
-    )  # a codec is probed on what the checkpoint is probed on
+    # a codec is probed on what the checkpoints are probed on
+    grounds = {_split(on): on for _, on in of_runs.values()} or {"": _ground(own, settings.load(configs or ("probe",), rest))}
     found: list[list[Results]] = []
+    splits: list[list[str]] = []
     facts: dict[str, Any] = {}  # of each codec, by the name of its rows
     for side in sides:
         found.append([])
+        splits.append([])
         for name in side:
-            target, on = of_runs[name] if name in of_runs else (probing.codec_target(chosen[name], None), ground)
-            facts[target.context.run] = probing.described(target.codec)
-            found[-1].append(probing.probe(target, on, again=bool(own.get("again"))))
+            of_codec = [(probing.codec_target(chosen[name], None), on) for on in grounds.values()] if name not in of_runs else []
+            for target, on in of_codec or [of_runs[name]]:
+                facts[target.context.run] = probing.described(target.codec)
+                found[-1].append(probing.probe(target, on, again=bool(own.get("again"))))
+                splits[-1].append(_split(on))
     if ranks.world()[0]:
         return 0
     labels = _apart(found)
-    compared = compare.paired(found[0], found[1], names=labels)
+    a, b = (crossfit.pooled(runs, of) for runs, of in zip(found, splits))
+    compared = compare.paired(a, b, names=labels)
     print(f"A = {asked[0]}\nB = {asked[1]}")
+    if len(grounds) > 1:
+        print(f"Cross-fitted: the items of {len(grounds)} splits are pooled, each tested by runs that held them out.")
     for line in compare.sentences(compared):
         print(line)
     out = Path(str(own.get("out") or "results")) / f"{labels[0]}-against-{labels[1]}"
@@ -162,6 +171,10 @@ def _apart(found: list[list[Results]]) -> tuple[str, str]:
     if first.step != second.step:
         return f"{first.run}-step{first.step}", f"{second.run}-step{second.step}"
     return f"{first.run}-A", f"{second.run}-B"
+
+
+def _split(on: probing.Ground) -> str:
+    return "" if on.split is None else on.split.sha256()
 
 
 def _say(line: str) -> None:

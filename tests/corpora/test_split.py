@@ -222,3 +222,18 @@ def test_librispeech_mini_splits_as_the_plan_says(librispeech_mini):
     assert 100 <= len(groups) <= 135 and 200 <= len(split.core) <= 260
     assert all(group <= split.held_types or not group & split.held_types for group in groups)
     assert 70 <= len(split.positives) <= 130 and len(split.hard_negatives) > 400
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_folds_hold_out_each_others_words_and_speakers(corpus, large, seed):
+    for given in (corpus, large):
+        first, second = (make_split(given, seed, fold=fold) for fold in (0, 1))
+        assert first.test_speakers == second.train_speakers and second.test_speakers == first.train_speakers
+        words = {word.label for each in given for word in each.words if module.is_token(word)}
+        assert first.held_types | second.held_types == words and not first.held_types & second.held_types
+        assert first.core == second.core
+        for a, b in first.core:  # every core pair is new to one fold and of words that the other may train on
+            assert (a in first.held_types) == (b in first.held_types)
+    assert abs(len(first.held_types) - len(second.held_types)) < 0.1 * len(words)
+    with pytest.raises(RequestError, match=r"split\.fold=2: 0 or 1"):
+        make_split(corpus, seed, fold=2)

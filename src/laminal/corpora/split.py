@@ -117,19 +117,28 @@ def is_token(word: Interval) -> bool:
     return SHORTEST <= seconds <= LONGEST and word.label.isalpha() and word.label in pronounce.words()
 
 
-def make_split(corpus: Corpus, seed: int, speakers: float = 0.2, types: float = 0.3, pairs: float = 0.2) -> Split:
+def make_split(corpus: Corpus, seed: int, speakers: float = 0.2, types: float = 0.3, pairs: float = 0.2, fold: int | None = None) -> Split:
     """Draw the split of `corpus`: fractions of its speakers, of its word types and of the pairs between training types.
+
+    `fold` 0 or 1 halves speakers and types in place of the fractions: what one fold holds out the other trains on, so that two trainings
+    test on every speaker and word of a corpus that is too small for one (`probe.py ckpt=A0,A1 against=B0,B1` pools the two).
 
     The draw does not depend on the losses, so runs with and without them are compared on the same pairs.
     Types are drawn by component of the synonym_core graph so that held words and held synonym pairs both come near `types`;
     words without a synonym in equal shares of frequent and of rare ones.
-    Raises RequestError on fractions outside [0, 1) and on too few speakers.
+    Raises RequestError on fractions outside [0, 1), another fold, and on too few speakers.
     """
+    if fold not in (None, 0, 1):
+        raise RequestError(f"split.fold={fold}: 0 or 1, the two halves; null for one split by the fractions")
+    if fold is not None:
+        speakers = types = 0.5
     for name, fraction in (("speakers", speakers), ("types", types), ("pairs", pairs)):
         if not 0 <= fraction < 1:
             raise RequestError(f"split.{name}={fraction}: a fraction in [0, 1) is held out; 0 holds out none")
     streams = [np.random.default_rng([seed, stream]) for stream in range(4)]
     test = _test_speakers(corpus.speakers, speakers, streams[0])
+    if fold == 1:
+        test = frozenset(corpus.speakers) - test
     said: dict[str, Counter[str]] = {}  # word -> tokens by speaker
     for utterance in corpus:
         for label in (word.label for word in utterance.words if is_token(word)):
@@ -137,6 +146,8 @@ def make_split(corpus: Corpus, seed: int, speakers: float = 0.2, types: float = 
     vocabulary = sorted(said)
     core = frozenset((p.a, p.b) for p in word_pairs.synonyms_core(vocabulary))
     held_types = _held_types({word: said[word].total() for word in vocabulary}, core, types, streams[1])
+    if fold == 1:
+        held_types = frozenset(vocabulary) - held_types
     heard = {word: frozenset(said[word]) - test for word in vocabulary if word not in held_types}
     train_types = frozenset(word for word in heard if heard[word])
     synonyms = [p for p in sorted(core) if train_types.issuperset(p) and len(heard[p[0]] | heard[p[1]]) > 1]  # by two speakers
