@@ -1,7 +1,7 @@
-"""Are the shipped teachers worth distilling from? Students of them against students of random networks of the same shape, 3 seeds.
+"""Are the shipped teachers worth distilling from? Students of them against students of random networks of the same shape.
 
-python scripts/distill_teachers.py --speech DIR --librispeech DIR [--steps 400] [--out results/distillation.json]: about 20 minutes of one
-core.
+python scripts/distill_teachers.py --speech DIR --librispeech DIR [--steps 400] [--seeds 0,1,2] [--out results/distillation.json]: about
+8 minutes of one core a seed. What --out holds already is not done again.
 
 A student is the laptop tokenizer's encoder and quantizer, trained without decoder or any loss on the waveform, on the real speech of
 --speech (audio alone, as librispeech-untranscribed), which no teacher has heard. Each teacher has students of its own: semantic_distill
@@ -11,6 +11,7 @@ through an equaliser of its own, so that the channel tells nothing.
 """
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from measure_teachers import random_ecapa, random_hubert
 from omegaconf import OmegaConf
+from scipy import stats
 from teacher_phones import RATE, accuracy_table, collect, phone_accuracy
 from teacher_speakers import halves, recoloured, speaker_errors, utterances
 from torch import Tensor, nn
@@ -35,7 +37,6 @@ from laminal.teachers.ecapa import EcapaTeacher
 from laminal.teachers.hubert import HubertTeacher
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tokenizer.yaml"
-SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -163,22 +164,47 @@ def phones_row(found: dict[str, tuple[Any, dict[str, np.ndarray]]]) -> Row:
     return row
 
 
-def voices_row(found: dict[str, dict[str, Tensor]], who: np.ndarray) -> tuple[Row, dict[str, np.ndarray]]:
-    """Error rates of both students and the paired difference, over speakers; and the draws of the difference."""
+def voices_row(found: dict[str, dict[str, Tensor]], who: np.ndarray) -> Row:
+    """Error rates of both students and the paired difference, over speakers."""
     row: Row = {}
-    draws = {}
     for treated in found["shipped"]:
         rates = speaker_errors({kind: found[kind][treated] for kind in ("shipped", "random")}, who)
         (mine, mine_draws), (theirs, their_draws) = rates["shipped"], rates["random"]
-        draws[treated] = np.append(mine.value - theirs.value, mine_draws - their_draws)
+        low, high = np.percentile(mine_draws - their_draws, [2.5, 97.5])
         name = f"speaker EER, {treated}"
-        row |= {f"{name}: shipped": mine.row, f"{name}: random": theirs.row, f"{name}: difference": summary(draws[treated])}
-    return row, draws
+        row |= {f"{name}: shipped": mine.row, f"{name}: random": theirs.row}
+        row[f"{name}: difference"] = [mine.value - theirs.value, float(low), float(high)]
+    return row
 
 
-def summary(draws: np.ndarray) -> list[float]:
-    """Value (the first draw), low, high."""
-    return [float(draws[0]), *map(float, np.percentile(draws[1:], [2.5, 97.5]))]
+def over_seeds(rows: list[Row]) -> dict[str, list[float]]:
+    """Mean difference over the seeds of each measure, which draw students, crops and random networks anew, with its interval.
+
+    Its half-width is the root of two squares: Student's t of the seeds' spread, and the speakers' half-width of one seed, as if all seeds
+    erred alike on the same speakers (some of it is in the spread too: on the safe side).
+    """
+    table = {}
+    for name in {name for row in rows for name in row if name.endswith("difference")}:
+        found = np.array([row[name] for row in rows if name in row])
+        values = found[:, 0]
+        if len(values) > 1:
+            seeds = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+            half = float(np.hypot(seeds, (found[:, 2] - found[:, 1]).mean() / 2))
+            table[name] = [float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values)]
+    return dict(sorted(table.items()))
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Give the table of docs/teachers.md."""
+    lines = ["| | seed | shipped teacher | random network | difference |", "|---|---|---|---|---|"]
+    for name, mean in table["over seeds"].items():
+        what = name.removesuffix(": difference")
+        for seed, row in table["seeds"].items():
+            if name in row:
+                cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*row[f"{what}: {kind}"]) for kind in ("shipped", "random")]
+                lines.append(f"| {what} | {seed} | {cells[0]} | {cells[1]} | {'{:+.3f} [{:+.3f}, {:+.3f}]'.format(*row[name])} |")
+        lines.append(f"| **{what}** | {mean[3]} seeds | | | {'**{:+.3f}** [{:+.3f}, {:+.3f}]'.format(*mean[:3])} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -187,30 +213,35 @@ def main() -> None:
     parser.add_argument("--speech", required=True, help="LibriSpeech audio to train on, as librispeech-untranscribed")
     parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech of other speakers, as librispeech-mini")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", default="0,1,2", help="seeds of students and of random networks")
     parser.add_argument("--out", type=Path, default=Path("results/distillation.json"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     corpus, real = librispeech(asked.speech, alignments="none"), librispeech(asked.librispeech)
     split = make_split(corpus, seed=0)
     voices = Voices.of([real])
-    table: dict[str, Any] = {"steps": asked.steps, "speakers": len(set(voices.who)), "seeds": {str(seed): {} for seed in SEEDS}}
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in voices.sets}
+    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    table: dict[str, Any] = {"steps": asked.steps, "speakers": len(set(voices.who)), "seeds": {}}
+    if asked.out.is_file():
+        held = json.loads(asked.out.read_text(encoding="utf-8"))
+        table = held if held["steps"] == asked.steps and held["speakers"] == table["speakers"] else table
     for name in ("voice", "phones"):
         task = TASKS[name]
-        for seed in SEEDS:
+        for seed in seeds:
+            done = table["seeds"].setdefault(str(seed), {})
+            if any(("EER" in what) == (name == "voice") for what in done):
+                continue
             sizes: Any = {"seconds": 1.0, "batch": task.batch, "pairs": 0.0, "synonyms": 0.0, "seed": seed, "cache_bytes": 2**30}
             crops = Crops(corpus, split, sample_rate=RATE, **sizes)
             trained = {kind: student(crops, task, kind, seed, asked.steps) for kind in ("shipped", "random")}
             if name == "phones":
-                row = phones_row({kind: heard_phones(each[0], real) for kind, each in trained.items()})
+                done |= phones_row({kind: heard_phones(each[0], real) for kind, each in trained.items()})
             else:
-                row, draws = voices_row({kind: heard_voices(*each, voices) for kind, each in trained.items()}, voices.who)
-                for treated, each in draws.items():
-                    drawn[treated].append(each)  # the same speakers are drawn for every seed
-                    table[f"mean difference over seeds, {treated}"] = summary(np.mean(drawn[treated], 0))
-            table["seeds"][str(seed)] |= row
-            print(name, seed, row, flush=True)
+                done |= voices_row({kind: heard_voices(*each, voices) for kind, each in trained.items()}, voices.who)
+            table["over seeds"] = over_seeds(list(table["seeds"].values()))
+            print(name, seed, done, flush=True)
             write_json(asked.out, table)
+    print(markdown(table))
 
 
 if __name__ == "__main__":
