@@ -17,6 +17,7 @@ from laminal.errors import RequestError
 from laminal.nn.quantizer import ResidualQuantizer
 
 QUIET = 0.2  # of the last convolution at the start: its audio is then about as loud as speech
+LEVEL = 20.0  # of the encoder's last convolution, and the decoder's first takes it back: speech of 0.05 gives a latent of about unit variance
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,10 @@ def _shell(config: EncodecConfig, seed: int) -> EncodecModel:
 
 @torch.no_grad()
 def _keep_variance(model: EncodecModel) -> None:
-    """Draw convolutions that keep the variance of their input (LeCun et al. 1998), without bias; quiet at the output.
+    """Draw convolutions that keep the variance of their input (LeCun et al. 1998), without bias; quiet at the output, a latent near 1.
+
+    With a latent as quiet as speech the mean squared commitment is nothing beside the other losses at its usual weight, and the losses that
+    see directions alone blow it up (docs/recipe.md).
 
     transformers' own Kaiming initialisation writes to the computed weight of weight norm and is lost. What remains is PyTorch's default:
     0.6 of the amplitude a layer and biases above the level of speech, so that the latent at the start is constant to within 3 %, the
@@ -165,6 +169,9 @@ def _keep_variance(model: EncodecModel) -> None:
                 module.bias.zero_()
     output = model.decoder.layers[-1].get_submodule("conv")
     _set_weight(output, QUIET * torch.as_tensor(output.weight))
+    for side, gain in ((model.encoder.layers[-1], LEVEL), (model.decoder.layers[0], 1 / LEVEL)):
+        convolution = side.get_submodule("conv")
+        _set_weight(convolution, gain * torch.as_tensor(convolution.weight))
 
 
 def _set_weight(module: nn.Module, weight: Tensor) -> None:

@@ -57,12 +57,12 @@ class Frozen(nn.Module):
         return self
 
 
-def find(source: str | Path, needs: tuple[str, ...]) -> Path:
+def find(path: str | Path, needs: tuple[str, ...]) -> Path:
     """Find the folder of a teacher: "shipped/NAME" (in the package), a local folder, or a name on the Hugging Face hub.
 
     `needs` are patterns of the files to fetch from the hub. Raises RequestError where it is none of them.
     """
-    name = str(source)
+    name = str(path)
     if name.startswith("shipped/"):
         folder = SHIPPED / name.removeprefix("shipped/")
         if not folder.is_dir():
@@ -86,7 +86,7 @@ def _from_hub(name: str, needs: tuple[str, ...]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise RequestError(
             f"teacher {name}: no such folder, and the hub did not give it ({type(error).__name__}); download {', '.join(needs)} "
-            f"of https://huggingface.co/{name} into a folder, say models/{name.split('/')[1]}, and set the teacher's source to it"
+            f"of https://huggingface.co/{name} into a folder, say models/{name.split('/')[1]}, and set the teacher's path to it"
         ) from error
 
 

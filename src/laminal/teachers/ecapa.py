@@ -31,13 +31,13 @@ PUBLISHED: dict[str, Any] = {
 class EcapaTeacher(Frozen):
     """Speaker embedding of an utterance or a crop."""
 
-    def __init__(self, source: str | Path):
-        """Load from `source`: "shipped/ecapa-small", a local folder, or the hub name speechbrain/spkrec-ecapa-voxceleb.
+    def __init__(self, path: str | Path):
+        """Load from `path`: "shipped/ecapa-small", a local folder, or the hub name speechbrain/spkrec-ecapa-voxceleb.
 
         The folder holds embedding_model.safetensors or .ckpt, and a sizes.json unless the sizes are the published ones.
-        Raises RequestError for a source that is missing or whose weights do not fit the sizes.
+        Raises RequestError for a path that is missing or whose weights do not fit the sizes.
         """
-        folder = find(source, NEEDS)
+        folder = find(path, NEEDS)
         sizes = PUBLISHED | read_json(folder / "sizes.json", {})
         network = build(sizes)
         try:

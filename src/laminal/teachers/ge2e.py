@@ -20,13 +20,13 @@ LEVEL = 10 ** (-30 / 20)  # rms that quieter audio is raised to
 class Ge2eTeacher(Frozen):
     """Speaker embedding: the normalised mean over partial utterances of 1.6 s. Long silences are not cut (resemblyzer cuts them)."""
 
-    def __init__(self, source: str | Path):
-        """Load `source`: the path of a pretrained.pt, or "resemblyzer" for the one in that installed package (its code is not run).
+    def __init__(self, path: str | Path):
+        """Load `path`: the path of a pretrained.pt, or "resemblyzer" for the one in that installed package (its code is not run).
 
         Raises RequestError where there is none.
         """
         network = nn.ModuleDict({"lstm": nn.LSTM(MELS, WIDTH, 3, batch_first=True), "linear": nn.Linear(WIDTH, WIDTH)})
-        network.load_state_dict(_weights(_find(str(source))))
+        network.load_state_dict(_weights(_find(str(path))))
         super().__init__(network, PowerMel())
         self.sample_rate = 16000
         self.width = WIDTH
@@ -74,11 +74,11 @@ class PowerMel(nn.Module):
         return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2) @ self.filters
 
 
-def _find(source: str) -> Path:
-    if source != "resemblyzer":
-        path = Path(source).expanduser()
+def _find(name: str) -> Path:
+    if name != "resemblyzer":
+        path = Path(name).expanduser()
         if not path.is_file():
-            raise RequestError(f"teacher {source}: no such file; give resemblyzer's pretrained.pt, or install the extra ge2e")
+            raise RequestError(f"teacher {name}: no such file; give resemblyzer's pretrained.pt, or install the extra ge2e")
         return path
     found = importlib.util.find_spec("resemblyzer")  # finds the folder without running the package
     if found is None or found.origin is None:

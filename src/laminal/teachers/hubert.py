@@ -20,12 +20,12 @@ PAD = 40  # samples on each side: its first frame sees 400 samples, so without t
 class HubertTeacher(Frozen):
     """Hidden states of a HuBERT-shaped network, one layer or the mean of layers 1..L."""
 
-    def __init__(self, source: str | Path, layer: int | str):
-        """Load from `source`: "shipped/hubert-small", a local folder, or a hub name.
+    def __init__(self, path: str | Path, layer: int | str):
+        """Load from `path`: "shipped/hubert-small", a local folder, or a hub name.
 
-        layer: 0 to L, or "mean". Raises RequestError for a source that is missing, of another type, or not at 50 Hz.
+        layer: 0 to L, or "mean". Raises RequestError for a path that is missing, of another type, or not at 50 Hz.
         """
-        folder = find(source, NEEDS)
+        folder = find(path, NEEDS)
         network = load(folder)
         super().__init__(network)
         self.sample_rate = 16000

@@ -17,12 +17,12 @@ NEEDS = ("config.json", "*.safetensors")
 class WhisperTeacher(Frozen):
     """Hidden states of a Whisper encoder, one layer or the mean of layers 1..L (the last one after the final layer norm)."""
 
-    def __init__(self, source: str | Path, layer: int | str):
-        """Load from `source`: a local folder or a hub name such as openai/whisper-base.
+    def __init__(self, path: str | Path, layer: int | str):
+        """Load from `path`: a local folder or a hub name such as openai/whisper-base.
 
-        layer: 0 (positions added) to L, or "mean". Raises RequestError for a source that is missing or of another type.
+        layer: 0 (positions added) to L, or "mean". Raises RequestError for a path that is missing or of another type.
         """
-        encoder = load(find(source, NEEDS))
+        encoder = load(find(path, NEEDS))
         super().__init__(encoder, LogMel(encoder.config.num_mel_bins))
         self.sample_rate = 16000
         self.frame_rate = 50.0
