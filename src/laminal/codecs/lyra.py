@@ -62,11 +62,15 @@ class LyraCodec(Summed):
         return torch.from_numpy(np.stack([self._run(self._encoder, row).reshape(-1, WIDTH) for row in frames]))
 
     def _quantize(self, latent: Float[Tensor, "b n d"]) -> Int[Tensor, "b q n"]:
-        residual, codes = latent.flatten(0, 1), []
-        for entries in self.entries:
-            codes.append(nearest(residual, entries))
-            residual = residual - entries[codes[-1]]
-        return torch.stack([layer.view(latent.shape[:2]) for layer in codes], 1)
+        residual = latent.flatten(0, 1).numpy().copy()
+        entries = self.entries.numpy()  # numpy: 46 small steps, a third of torch's time
+        halves = np.square(entries).sum(2) / 2
+        codes = np.empty((len(entries), len(residual)), np.int64)
+        for table, half, chosen in zip(entries, halves, codes):
+            scores = residual @ table.T
+            np.subtract(half, scores, out=scores).argmin(1, out=chosen)
+            residual -= table[chosen]
+        return torch.from_numpy(codes.reshape(len(entries), *latent.shape[:2])).transpose(0, 1).contiguous()
 
     def _sums(self, codes: Int[Tensor, "b q n"]) -> list[Float[Tensor, "b n d"]]:
         sums: list[Tensor] = []

@@ -17,7 +17,7 @@ from laminal.errors import RequestError
 from laminal.nn.quantizer import ResidualQuantizer
 
 QUIET = 0.2  # of the last convolution at the start: its audio is then about as loud as speech
-LEVEL = 20.0  # of the encoder's last convolution, and the decoder's first takes it back: speech of 0.05 gives a latent of about unit variance
+LEVEL = 20.0  # of the encoder's last convolution, taken back by the decoder's first: speech of 0.05 gives a latent of about unit variance
 
 
 @dataclass(frozen=True, slots=True)
