@@ -51,7 +51,7 @@ class Task:
 
 
 # the first as in configs/semantic_rvq.yaml; alone, the second may shape the encoder as it likes
-TASKS = {"phones": Task(20.0, 0.0, 1000.0, 8, 2e-3), "voice": Task(0.0, 100.0, 10.0, 16, 3e-3)}
+TASKS = {"phones": Task(20.0, 0.0, 0.25, 8, 2e-3), "voice": Task(0.0, 100.0, 0.25, 16, 3e-3)}
 
 
 def teachers(kind: str, seed: int) -> tuple[HubertTeacher, EcapaTeacher]:
