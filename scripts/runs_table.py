@@ -9,10 +9,12 @@ from laminal.report import changes
 
 ROWS = (  # probe, metric, layer, decimals
     ("reconstruction", "mel_distance", "8", 2),
+    ("reconstruction", "mel_distance", "1", 2),
     ("reconstruction", "stoi", "8", 3),
     ("reconstruction", "stoi", "1", 3),
     ("reconstruction", "estoi", "8", 3),
     ("reconstruction", "pesq", "8", 3),
+    ("units", "phone_accuracy", "1", 3),
     ("units", "pnmi", "1", 3),
     ("units", "abx_across", "1", 3),
     ("units", "perplexity", "1", 0),
