@@ -4,7 +4,7 @@ import math
 
 from laminal.report.selection import Reading
 
-NARROW = 0.025  # of random: published effects are no larger, so a wider half-width decides nothing (PROBES.md)
+NARROW = 0.025  # of random: published effects are no larger, so a wider interval that holds 0 decides nothing (PROBES.md)
 
 ROUNDING = 1e-9  # smaller numbers are what float64 leaves of 0
 
@@ -36,8 +36,8 @@ def between(reading: Reading) -> str:
 
 
 def told(reading: Reading) -> bool:
-    """Whether the interval is narrow enough to decide anything about a share of random."""
-    return reading.half_width <= NARROW  # False for NaN
+    """Whether a share of random decides anything: its interval leaves 0 out, which shows the side, or is narrow enough for a null."""
+    return reading.half_width <= NARROW or reading.low > 0 or reading.high < 0  # False for NaN
 
 
 def cannot_tell(reading: Reading) -> str:
