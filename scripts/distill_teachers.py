@@ -51,8 +51,8 @@ class Task:
     level: float  # of the encoder's output, in that which the tokenizer starts with
 
 
-# The first as in configs/semantic_rvq.yaml. Alone, the second may shape the encoder as it likes, and 400 steps go further from a quiet latent
-# that nothing holds: with level 1 and commitment 0.02 or 0.25 its loss ends at 42 to 44 for 35.
+# The first as in configs/semantic_rvq.yaml. Alone, the second may shape the encoder as it likes, and 400 steps lead further from a quiet
+# latent that nothing holds: with level 1 and commitment 0.02 or 0.25 its loss ends at 42 to 44, not 35.
 TASKS = {"phones": Task(20.0, 0.0, 0.25, 8, 2e-3, 1.0), "voice": Task(0.0, 100.0, 10.0, 16, 3e-3, 1 / 20)}
 
 
