@@ -16,7 +16,7 @@ import pandas as pd
 SETTINGS = {"near_homophone": "near-homophones", "synonym_core": "core synonyms", "synonym": "synonyms"}
 COLOURS = {"near_homophone": "#c0392b", "synonym_core": "#1f618d", "synonym": "#7fb3d5"}
 NARROW = 0.025  # half-width beyond which a null decides nothing
-UNITS = ("phone_accuracy", "pnmi", "abx_across", "abx_within", "lexical_auc")
+UNITS = ("phone_accuracy", "phone_gain", "pnmi", "abx_across", "abx_within", "lexical_auc")
 
 
 def chosen(layers: list[str]) -> list[str]:
@@ -30,21 +30,21 @@ def told(row: pd.Series) -> str:
     """Value with its interval; `*` where it leaves 0 out, `?` where it holds 0 and is too wide to say so."""
     undecided = " ?" if (row.high - row.low) / 2 > NARROW else ""
     mark = undecided if row.low <= 0 <= row.high else " *"
-    return f"{100 * row.value:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f}){mark}"
+    return f"{100 * row.value:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f}){mark} ({row.n})"
 
 
 def pairs(scores: pd.DataFrame, runs: list[str], slice: str) -> list[str]:
     """One row a codec and layer: each setting over its own random pairs, in percent."""
     here = scores[(scores.probe == "word_pairs") & (scores.metric == "over_random") & (scores.distance == "euclidean")]
     here = here[(here.layer_mode == "cumulative") & (here.slice == slice) & (here.split == "all")]
-    counts = {setting: int(here[here.setting == setting].n.max()) for setting in SETTINGS}
-    heads = [f"{name}, % (n = {counts[setting]})" for setting, name in SETTINGS.items()]
-    lines = [f"| {slice} slices | layer | " + " | ".join(heads) + " |", "|" + "---|" * (2 + len(SETTINGS))]
+    settings = [setting for setting in SETTINGS if (here.setting == setting).any()]
+    heads = [f"{SETTINGS[setting]}, % (n)" for setting in settings]
+    lines = [f"| {slice} slices | layer | " + " | ".join(heads) + " |", "|" + "---|" * (2 + len(settings))]
     for run in runs:
         of_run = here[here.run == run]
         for layer in chosen(list(of_run.layer.unique())):
             rows = {row.setting: told(row) for _, row in of_run[of_run.layer == layer].iterrows()}
-            lines.append(f"| {run} | {layer} | " + " | ".join(rows.get(setting, "") for setting in SETTINGS) + " |")
+            lines.append(f"| {run} | {layer} | " + " | ".join(rows.get(setting, "") for setting in settings) + " |")
     return lines
 
 
@@ -121,6 +121,8 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     asked = parser.parse_args()
     scores = pd.read_parquet(asked.folder / "scores.parquet")
+    if len(scores[["corpus", "step"]].drop_duplicates()) > 1:
+        raise SystemExit(f"{asked.folder}: scores of several corpora or checkpoints; give a folder with one of each")
     runs = [str(run) for run in scores.run.unique()]
     for lines in (ordering(scores, runs), pairs(scores, runs, "audio"), pairs(scores, runs, "features"), units(scores, runs)):
         print("\n".join(lines), end="\n\n")

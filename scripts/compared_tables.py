@@ -8,7 +8,7 @@ import pandas as pd
 SETTINGS = ("near_homophone", "synonym_core", "synonym")
 TIERS = ("trained", "new_pair", "new_word", "cross", "all")
 LAST = "last"  # all codebooks, where A and B have different numbers of them
-QUALITY = ("mel_distance", "stoi", "estoi", "pesq", "si_sdr", "phone_accuracy", "abx_across", "abx_within")
+QUALITY = ("mel_distance", "stoi", "estoi", "pesq", "si_sdr", "phone_gain", "abx_across", "abx_within")
 
 
 def pairs(table: pd.DataFrame, layer: str) -> list[str]:

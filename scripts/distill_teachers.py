@@ -234,7 +234,7 @@ def main() -> None:
         task = TASKS[name]
         for seed in seeds:
             done = table["seeds"].setdefault(str(seed), {})
-            if any(("EER" in what) == (name == "voice") for what in done):
+            if done.get(f"{name}: task") == str(task):
                 continue
             sizes: Any = {"seconds": 1.0, "batch": task.batch, "pairs": 0.0, "synonyms": 0.0, "seed": seed, "cache_bytes": 2**30}
             crops = Crops(corpus, split, sample_rate=RATE, **sizes)
@@ -243,9 +243,11 @@ def main() -> None:
                 done |= phones_row({kind: heard_phones(each[0], real) for kind, each in trained.items()})
             else:
                 done |= voices_row({kind: heard_voices(*each, voices) for kind, each in trained.items()}, voices.who)
-            table["over seeds"] = over_seeds(list(table["seeds"].values()))
+            done[f"{name}: task"] = str(task)
             print(name, seed, done, flush=True)
             write_json(asked.out, table)
+    table["over seeds"] = over_seeds(list(table["seeds"].values()))
+    write_json(asked.out, table)
     print(markdown(table))
 
 

@@ -14,7 +14,7 @@ ROWS = (  # probe, metric, layer, decimals
     ("reconstruction", "stoi", "1", 3),
     ("reconstruction", "estoi", "8", 3),
     ("reconstruction", "pesq", "8", 3),
-    ("units", "phone_accuracy", "1", 3),
+    ("units", "phone_gain", "1", 3),
     ("units", "pnmi", "1", 3),
     ("units", "abx_across", "1", 3),
     ("units", "perplexity", "1", 0),

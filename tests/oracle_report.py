@@ -70,7 +70,7 @@ def units(rng, epoch, codebooks, size=256, dead=()):
         yield score(metric="dead", value=float(unused), low=float(unused), high=float(unused), unit="codes", **own)
         for metric, base, level in (
             ("pnmi", 0.15, 0.08),
-            ("phone_accuracy", 0.25, 0.1),
+            ("phone_gain", 0.12, 0.0),
             ("phone_purity", 0.2, 0.12),
             ("cluster_purity", 0.1, 0.05),
             ("lexical_auc", 0.55, 0.5),

@@ -1,6 +1,7 @@
 """Cross-fitting: two halves pooled are as the whole, spaces of different scale do not matter, and the command says so."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,10 @@ import pytest
 
 from laminal import commands
 from laminal.compare import paired
-from laminal.crossfit import pooled
+from laminal.crossfit import pooled, refuse_other_splits
 from laminal.errors import RequestError
 from laminal.results import Context, Items, Results
+from oracle_several import CODECS
 from oracle_training import settings, train
 
 WORDS = [f"w{number}" for number in range(30)]
@@ -64,7 +66,7 @@ def test_seeds_stay_seeds():
     seeds = pooled(runs, ["one"] * 3 + ["zero"] * 3)
     assert len(seeds) == 3
     values = [np.sort(each.items[2].value) for each in seeds]
-    assert all(np.array_equal(value, np.sort(run(0.1, None).items[2].value)) for value in values)
+    assert all(np.allclose(value, np.sort(run(0.1, None).items[2].value), rtol=0, atol=0) for value in values)
     assert pooled(runs[:3], ["one"] * 3) == runs[:3]
     with pytest.raises(RequestError, match="of 1 and 2 runs: give every fold the same number of seeds"):
         pooled(runs[:3], ["zero", "one", "one"])
@@ -75,6 +77,26 @@ def test_word_pairs_without_their_random_pairs_are_left_out():
         replace(each, items=[block for block in each.items if not block.setting.startswith("random")]) for each in (run(0, 0), run(0, 1))
     ]
     assert [block.probe for block in pooled(bare, ["zero", "one"])[0].items] == ["reconstruction"]
+
+
+def test_what_both_folds_test_counts_once():
+    """On a corpus that neither was trained on both test everything."""
+    both = pooled([run(0.1, None, scale=1.0), run(0.3, None, scale=9.0)], ["zero", "one"])
+    found = told(paired(both, pooled([run(0.1, None), run(0.1, None)], ["zero", "one"])))
+    assert found["reconstruction", "stoi"].n == 80 and found["reconstruction", "stoi"].difference == pytest.approx(0.1)
+    assert found["word_pairs", "over_random"].n == told(paired([run(0.1, None)], [run(0.1, None)]))["word_pairs", "over_random"].n
+    assert found["word_pairs", "over_random"].difference == pytest.approx(-0.1, abs=0.02)
+
+
+def test_a_fold_that_one_side_lacks_is_refused_and_what_one_fold_lacks_is_named():
+    with pytest.raises(RequestError, match="A has runs of 2 splits and B of 1, 1 of them the same"):
+        refuse_other_splits(["zero", "one"], ["zero"])
+    refuse_other_splits(["zero", "zero"], ["zero"])
+    refuse_other_splits(["of spoken"], ["of librispeech"])  # two recipes on two corpora, probed on a third
+    lacking = replace(run(0, 1), items=[block for block in run(0, 1).items if block.probe == "word_pairs"])
+    (whole,) = pooled([run(0, 0), lacking], ["zero", "one"])
+    assert [(each.probe, each.what) for each in whole.undefined] == [("reconstruction", "stoi all")]
+    assert {block.probe for block in whole.items} == {"word_pairs"}
 
 
 def test_two_folds_of_two_recipes_are_compared_on_all_of_a_corpus(tiny_corpus, tmp_path, capsys, monkeypatch):
@@ -90,9 +112,17 @@ def test_two_folds_of_two_recipes_are_compared_on_all_of_a_corpus(tiny_corpus, t
     assert commands.against(own, (), []) == 0
     assert "Cross-fitted: the items of 2 splits are pooled" in capsys.readouterr().out
     rows = pd.read_parquet(next((tmp_path / "out").rglob("comparison.parquet")))
-    accuracy = rows[rows.metric == "phone_accuracy"]
+    accuracy = rows[rows.metric == "phone_gain"]
     assert len(accuracy) == 2 and (accuracy.clusters == 6).all() and (accuracy.seeds_a == 1).all()  # all six speakers, one run a side
     alone = own | {"ckpt": names["a"][0], "against": names["b"][0], "out": str(tmp_path / "alone")}
     assert commands.against(alone, (), []) == 0 and "Cross-fitted" not in capsys.readouterr().out
     rows = pd.read_parquet(next((tmp_path / "alone").rglob("comparison.parquet")))
-    assert (rows[rows.metric == "phone_accuracy"].clusters == 3).all()
+    assert (rows[rows.metric == "phone_gain"].clusters == 3).all()
+    with pytest.raises(RequestError, match="give both sides a run of every fold"):
+        commands.against(own | {"against": names["b"][0]}, (), [])
+    (tmp_path / "mine.py").write_text(CODECS)
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    for _ in range(2):  # each fold's scores of the codec stay where they are
+        assert commands.against(own | {"against": "mine.py:Narrow"}, (), []) == 0
+    assert "largest difference" not in capsys.readouterr().out and len(list(Path("results/mine").glob("split-*/scores.parquet"))) == 2

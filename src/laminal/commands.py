@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from laminal import config as settings
 from laminal import probing
 from laminal.cache import usual_cache
-from laminal.codec_choice import choices, loaded
+from laminal.codec_choice import Choice, choices, loaded
 from laminal.errors import RequestError
 from laminal.nn import ranks
 from laminal.probing import other_sizes
@@ -130,19 +130,21 @@ def against(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -
         found.append([])
         splits.append([])
         for name in side:
-            of_codec = [(probing.codec_target(chosen[name], None), on) for on in grounds.values()] if name not in of_runs else []
-            for target, on in of_codec or [of_runs[name]]:
+            for target, on in [of_runs[name]] if name in of_runs else _on_each(chosen[name], grounds):
                 facts[target.context.run] = probing.described(target.codec)
                 found[-1].append(probing.probe(target, on, again=bool(own.get("again"))))
                 splits[-1].append(_split(on))
     if ranks.world()[0]:
         return 0
     labels = _apart(found)
+    crossfit.refuse_other_splits(*splits)
     a, b = (crossfit.pooled(runs, of) for runs, of in zip(found, splits))
     compared = compare.paired(a, b, names=labels)
     print(f"A = {asked[0]}\nB = {asked[1]}")
     if len(grounds) > 1:
-        print(f"Cross-fitted: the items of {len(grounds)} splits are pooled, each tested by runs that held them out.")
+        print(f"Cross-fitted: the items of {len(grounds)} splits are pooled, speakers (and new words) tested by runs that held them out.")
+        for each in dict.fromkeys((lost.probe, lost.what, lost.reason) for run in (*a, *b) for lost in run.undefined):
+            print("left out: {1} ({0}): {2}".format(*each))
     for line in compare.sentences(compared):
         print(line)
     out = Path(str(own.get("out") or "results")) / f"{labels[0]}-against-{labels[1]}"
@@ -171,6 +173,14 @@ def _apart(found: list[list[Results]]) -> tuple[str, str]:
     if first.step != second.step:
         return f"{first.run}-step{first.step}", f"{second.run}-step{second.step}"
     return f"{first.run}-A", f"{second.run}-B"
+
+
+def _on_each(choice: Choice, grounds: Mapping[str, probing.Ground]) -> list[tuple[probing.Target, probing.Ground]]:
+    """Lay a codec on what the runs test; with several splits the scores of each have a folder of their own."""
+    target = probing.codec_target(choice, None)
+    if len(grounds) == 1:
+        return [(target, on) for on in grounds.values()]
+    return [(replace(target, folder=target.folder / f"split-{split[:8]}"), on) for split, on in grounds.items()]
 
 
 def _split(on: probing.Ground) -> str:

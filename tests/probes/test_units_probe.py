@@ -17,7 +17,7 @@ from laminal.measures.bootstrap import multiplicities
 from laminal.probes.base import Probe
 from laminal.probes.pair_sampling import sample_pairs
 from laminal.probes.run import run_probes
-from laminal.probes.unit_phones import phones_of_frames, resampled_quality
+from laminal.probes.unit_phones import Aligned, phones_of_frames, resampled_quality
 from laminal.probes.units import Units, distinct_shares, in_turn, numbered
 from laminal.results import KEY, Context
 from oracle_pairs import FakeCodec, area, noise_corpus
@@ -202,10 +202,11 @@ def test_phone_accuracy_guesses_from_the_other_speakers(measured):
         frames = sum(n for _, n in expected.values())
         assert score.value == pytest.approx(sum(hits for hits, _ in expected.values()) / frames, abs=1e-12)
         assert (score.n, score.clusters, score.layer_mode, score.higher_is_better) == (frames, 4, "single", True)
-        (items,) = [each for each in found.items if (each.metric, each.layer) == ("phone_accuracy", str(book + 1))]
-        assert {(a, c): v * w for a, c, v, w in zip(items.a, items.cluster, items.value, items.weight)} == pytest.approx(
-            {key: hits for key, (hits, _) in expected.items()}
-        )
+        gain = one(found, "phone_gain", str(book + 1))
+        assert gain.value == pytest.approx(score.value - score.chance) and gain.chance == 0 and gain.low <= gain.value <= gain.high
+        (items,) = [each for each in found.items if (each.metric, each.layer) == ("phone_gain", str(book + 1))]
+        assert np.average(items.value, weights=items.weight) == pytest.approx(gain.value)
+        assert dict(zip(zip(items.a, items.cluster), items.weight)) == {key: n for key, (_, n) in expected.items()}
         voices = sorted({speaker for _, speaker in expected})
         right, all_of = (np.array([sum(v[at] for (_, s), v in expected.items() if s == voice) for voice in voices]) for at in (0, 1))
         draws = multiplicities(len(voices), 1000, 0)
@@ -362,6 +363,7 @@ def test_planted_codecs_have_the_right_order(planted):
         for known in (speaker, noise):
             for metric in ("pnmi", "phone_purity", "cluster_purity", "phone_accuracy"):
                 assert abs(one(known, metric, book).value - one(known, metric, book).chance) < 0.03
+            assert abs(one(known, "phone_gain", book).value) < 0.03 < 0.3 < one(phones, "phone_gain", book).value
         assert one(speaker, "lexical_auc", book).value == 0.5 and abs(one(noise, "lexical_auc", book).value - 0.5) < 0.15
         assert one(phones, "lexical_auc", book).value > 0.95 and one(meaning, "lexical_auc", book).value > 0.9
         assert one(phones, "spellings_per_token", book).value < 0.6 < one(noise, "spellings_per_token", book).value == 1
@@ -451,6 +453,30 @@ def test_one_speaker_has_no_interval_and_no_guess(corpus):
         exact = score.metric in ("usage", "dead", "bits_nominal")
         assert score.low == score.high == score.value if exact else math.isnan(score.low) and math.isnan(score.high)
     assert "one speaker" in next(each.reason for each in found.undefined if each.what == "phone_accuracy")
+
+
+def test_a_speaker_without_phones_teaches_nothing(corpus):
+    bare = Corpus("bare", tuple(each if each.speaker == corpus.speakers[0] else replace(each, phones=()) for each in corpus))
+    found = results(probe(bare, utterances=8), FakeCodec(codebooks=1))
+    assert "phone_accuracy" not in {score.metric for score in found.scores} and one(found, "pnmi").clusters == 1
+    assert one(found, "perplexity").clusters == 4 and "phone_accuracy" in {each.what for each in found.undefined}
+
+
+def test_what_lasts_several_frames_and_says_nothing_gains_nothing():
+    """Phones of five frames and codes of five frames, drawn apart, few codes and many: no gain; shuffled frames would say otherwise."""
+    for size, apart in ((8, 0.0), (64, 0.01), (512, 0.0)):
+        gains, shuffles = [], []
+        for seed in range(8):
+            rng = np.random.default_rng(seed)
+            said_by_all = rng.dirichlet(np.full(30, 3.0))
+            phones = [np.repeat(rng.choice(30, 120, p=said_by_all), 5) for _ in range(12)]
+            codes = [np.repeat(rng.integers(size, size=121), 5)[None, 2:602] for _ in range(12)]
+            said = Aligned.of(codes, phones, [f"s{number % 6}" for number in range(12)], 30, size)
+            hits = said.hits(0).mean()
+            gains.append(hits - np.mean([said.hits(0, said.shifted(rng)).mean() for _ in range(10)]))
+            shuffles.append(hits - np.mean([said.hits(0, rng.permutation(said.phones)).mean() for _ in range(10)]))
+        assert abs(np.mean(gains)) < 3 * np.std(gains) / np.sqrt(8) + 0.003, size
+        assert apart == 0 or np.mean(shuffles) < -apart, "what the circular shift is for"
 
 
 def test_what_is_undefined_has_no_row(corpus):

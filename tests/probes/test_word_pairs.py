@@ -279,8 +279,8 @@ def test_conclusive_says_when_it_cannot_tell():
     numbers = {"value": -0.01, "low": -0.06, "high": 0.02, "n": 19, "clusters": 30, "chance": 0.0}
     score = Score(probe="word_pairs", metric="over_random", higher_is_better=None, unit="", **numbers)
     assert conclusive(score) == "cannot tell: n = 19, half-width 4.0 %"
-    assert conclusive(replace(score, low=-0.03, high=0.01)) == ""
-    assert conclusive(replace(score, metric="mean", value=9.0, low=8.0, high=10.0, chance=10.0)) == "cannot tell: n = 19, half-width 10.0 %"
+    assert conclusive(replace(score, low=-0.03, high=0.01)) == "" == conclusive(replace(score, value=-0.1, low=-0.19, high=-0.01))
+    assert conclusive(replace(score, metric="mean", value=9.5, low=8.5, high=10.5, chance=10.0)) == "cannot tell: n = 19, half-width 10.0 %"
 
 
 def test_published_style_has_five_seeds_and_one_random(corpus):

@@ -128,9 +128,11 @@ def make_split(corpus: Corpus, seed: int, speakers: float = 0.2, types: float = 
     words without a synonym in equal shares of frequent and of rare ones.
     Raises RequestError on fractions outside [0, 1), another fold, and on too few speakers.
     """
-    if fold not in (None, 0, 1):
-        raise RequestError(f"split.fold={fold}: 0 or 1, the two halves; null for one split by the fractions")
     if fold is not None:
+        if isinstance(fold, bool) or fold not in (0, 1):
+            raise RequestError(f"split.fold={fold}: 0 or 1, the two halves; null for one split by the fractions")
+        if len(corpus.speakers) < 4:
+            raise RequestError(f"split.fold={fold}: {len(corpus.speakers)} speakers; each fold tests on at least 2, so give 4 or more")
         speakers = types = 0.5
     for name, fraction in (("speakers", speakers), ("types", types), ("pairs", pairs)):
         if not 0 <= fraction < 1:

@@ -35,8 +35,9 @@ def held_out_hits(
 ) -> Bool[np.ndarray, " n"]:
     """Say of each frame whether its phone is the one that the *other* groups (speakers) say most often with its unit.
 
-    A unit that no other group has stands for their commonest phone; of equals the first counts. Unlike PNMI and the purities of the same
-    frames, the share of hits does not rise with the number of units in use: units that say nothing stay at chance.
+    A unit that no other group has stands for their commonest phone; of equals the first counts. PNMI and the purities of the same frames
+    rise with the number of units in use; the share of hits by units that say nothing falls with it, for each has fewer frames to
+    learn from (0.13 for 4 units, 0.07 for 1,024 on 3,600 frames): hold it against a chance level of the same units.
     """
     hits = np.zeros(len(phones), dtype=bool)
     total = joint_counts(phones, units, phone_count, unit_count)

@@ -17,7 +17,7 @@ from laminal.errors import RequestError
 from laminal.nn.quantizer import ResidualQuantizer
 
 QUIET = 0.2  # of the last convolution at the start: its audio is then about as loud as speech
-LEVEL = 20.0  # of the encoder's last convolution, taken back by the decoder's first: speech of 0.05 gives a latent of about unit variance
+LEVEL = 20.0  # of the encoder's last convolution, taken back by the decoder's first: the latent of speech then has a variance of 1 to 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _shell(config: EncodecConfig, seed: int) -> EncodecModel:
 
 @torch.no_grad()
 def _keep_variance(model: EncodecModel) -> None:
-    """Draw convolutions that keep the variance of their input (LeCun et al. 1998), without bias; quiet at the output, a latent near 1.
+    """Draw convolutions that keep the variance of their input (LeCun et al. 1998), without bias; quiet at the output, a latent of order 1.
 
     With a latent as quiet as speech the mean squared commitment is nothing beside the other losses at its usual weight, and the losses that
     see directions alone blow it up (docs/recipe.md).

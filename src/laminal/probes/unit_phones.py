@@ -26,14 +26,23 @@ class Aligned:
 
     @classmethod
     def of(
-        cls, codes: Sequence[Int[np.ndarray, "q _"]], phones: Sequence[Int[np.ndarray, " _"]], speaker: Int[np.ndarray, " u"],
+        cls, codes: Sequence[Int[np.ndarray, "q _"]], phones: Sequence[Int[np.ndarray, " _"]], speakers: Sequence[str],
         phone_count: int, unit_count: int,
     ) -> "Aligned":  # fmt: skip
-        """Lay utterances end to end; frames with phone -1 are left out."""
+        """Lay utterances end to end; frames with phone -1 are left out, and speakers without a phone are not numbered."""
         number = np.repeat(np.arange(len(codes)), [len(each) for each in phones])
         said = np.concatenate(phones) >= 0
         number = number[said]
-        return cls(np.concatenate(phones)[said], np.concatenate(codes, 1)[:, said], number, speaker[number], phone_count, unit_count)
+        voices = np.unique(np.asarray(speakers, dtype=str)[number], return_inverse=True)[1].ravel()
+        return cls(np.concatenate(phones)[said], np.concatenate(codes, 1)[:, said], number, voices, phone_count, unit_count)
+
+    def shifted(self, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+        """Turn the phones of each utterance round by a quarter to three quarters of it: what lasts several frames still does."""
+        phones = self.phones.copy()
+        for number in np.unique(self.utterances):
+            mine = np.flatnonzero(self.utterances == number)
+            phones[mine] = np.roll(phones[mine], round(len(mine) * rng.uniform(0.25, 0.75)))
+        return phones
 
     def qualities(
         self, book: int, weights: Float[np.ndarray, "draws s"], shuffled: Sequence[Int[np.ndarray, " n"]]
@@ -52,17 +61,19 @@ class Aligned:
         said = self.phones if phones is None else phones
         return held_out_hits(said, self.units[book], self.voices, self.phone_count, self.unit_count)
 
-    def resampled(self, hits: Bool[np.ndarray, " n"], weights: Float[np.ndarray, "draws s"]) -> tuple[float, Float[np.ndarray, " draws"]]:
-        """Share of hits, and the same with speakers resampled; what was learnt from the others stays as it is."""
-        right, frames = (np.bincount(self.voices, each, weights.shape[1]) for each in (hits, np.ones(len(hits))))
+    def resampled(self, found: Float[np.ndarray, " n"], weights: Float[np.ndarray, "draws s"]) -> tuple[float, Float[np.ndarray, " draws"]]:
+        """Mean over frames, and the same with speakers resampled; what was learnt from the others stays as it is."""
+        total, frames = (np.bincount(self.voices, each, weights.shape[1]) for each in (found, np.ones(len(found))))
         with np.errstate(invalid="ignore"):
-            return float(hits.mean()), (weights @ right) / (weights @ frames)
+            return float(found.mean()), (weights @ total) / (weights @ frames)
 
-    def by_utterance(self, hits: Bool[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " u"], Float[np.ndarray, " u"], Float[np.ndarray, " u"]]:
-        """Numbers of the utterances that have frames, their share of hits, their frames."""
+    def by_utterance(
+        self, found: Float[np.ndarray, " n"]
+    ) -> tuple[Int[np.ndarray, " u"], Float[np.ndarray, " u"], Float[np.ndarray, " u"]]:
+        """Numbers of the utterances that have frames, their means, their frames."""
         frames = np.bincount(self.utterances).astype(np.float64)
         heard = np.flatnonzero(frames)
-        return heard, np.bincount(self.utterances, hits)[heard] / frames[heard], frames[heard]
+        return heard, np.bincount(self.utterances, found)[heard] / frames[heard], frames[heard]
 
 
 def phones_of_frames(phones: Sequence[Interval], number: dict[str, int], rate: float, frames: int) -> Int[np.ndarray, " n"]:

@@ -57,9 +57,9 @@ class Units:
     """
 
     name = "units"
-    version = 3
+    version = 4
     metrics = dict.fromkeys(
-        ("perplexity", "usage", "dead", *QUALITIES, "phone_accuracy", "lexical_auc", "spellings_per_token"), True
+        ("perplexity", "usage", "dead", *QUALITIES, "phone_accuracy", "phone_gain", "lexical_auc", "spellings_per_token"), True
     )  # of a layer or not
     metrics |= {"abx_within": True, "abx_across": True, "bits_nominal": False, "bits_entropy": False}
 
@@ -178,37 +178,44 @@ class Units:
         yield self._score("bits_entropy", rate * entropy[0], rate * entropy[1:], **facts)
 
     def _phones(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
-        """Measure what each codebook says of phones, with the mean over shuffled phones as chance."""
-        voices, weights = self._speakers(encoded)
+        """Measure what each codebook says of phones; chance is the mean over shuffled phones, of the guessed ones over shifted phones."""
         said = Aligned.of(
-            [each.codes for each in encoded], [each.phones for each in encoded], voices, len(self.labels), codec.codebook_size
-        )
+            [each.codes for each in encoded], [each.phones for each in encoded], [each.utterance.speaker for each in encoded],
+            len(self.labels), codec.codebook_size,
+        )  # fmt: skip
         if len(np.unique(said.phones)) < 2:
             yield Undefined(probe=self.name, what="pnmi, purities, phone_accuracy", reason="no aligned phones in the tested utterances")
             return
+        speakers = int(said.voices.max()) + 1
+        weights = multiplicities(speakers, self.draws, self.seed)
         rng = np.random.default_rng([self.seed, 1])
         shuffled = [rng.permutation(said.phones) for _ in range(self.nulls)]
-        facts: dict[str, Any] = {"layer_mode": "single", "n": len(said.phones), "clusters": weights.shape[1]}
+        facts: dict[str, Any] = {"layer_mode": "single", "n": len(said.phones), "clusters": speakers}
         facts |= {"unit": "fraction", "higher_is_better": True}
-        if weights.shape[1] < 2:
+        if speakers < 2:
             yield Undefined(probe=self.name, what="phone_accuracy", reason="one speaker: what a code stands for is learnt from the others")
         for book in range(codec.codebooks):
-            layer = str(book + 1)
             for metric, value, draws, chance in said.qualities(book, weights, shuffled):
-                yield self._score(metric, value, draws, layer=layer, chance=chance, **facts)
-            if weights.shape[1] < 2:
-                continue
-            hits = said.hits(book)
-            share, draws = said.resampled(hits, weights)
-            null = [said.hits(book, each).mean() for each in shuffled]
-            chance = float(np.mean(null)) if null else float("nan")
-            yield self._score("phone_accuracy", share, draws, centre=False, layer=layer, chance=chance, **facts)
-            rows, of_utterance, frames = said.by_utterance(hits)
-            heard = [encoded[row].utterance for row in rows]
-            yield Items(
-                probe=self.name, metric="phone_accuracy", layer=layer, layer_mode="single", a=[each.id for each in heard],
-                cluster=[each.speaker for each in heard], value=of_utterance, weight=frames, seed=self.seed, probe_version=self.version,
-            )  # fmt: skip
+                yield self._score(metric, value, draws, layer=str(book + 1), chance=chance, **facts)
+            if speakers > 1:
+                yield from self._guessed(book, encoded, said, weights, facts | {"layer": str(book + 1)})
+
+    def _guessed(
+        self, book: int, encoded: Sequence[Encoded], said: Aligned, weights: Float[np.ndarray, "draws s"], facts: Mapping[str, Any]
+    ) -> Iterator[Score | Items | Undefined]:
+        """Measure the phones guessed from one codebook, and what that is above chance: every codebook has a level of its own."""
+        rng = np.random.default_rng([self.seed, 4])
+        hits = said.hits(book).astype(np.float64)
+        null = np.mean([said.hits(book, said.shifted(rng)) for _ in range(max(1, self.nulls))], 0)
+        for metric, found, chance in (("phone_accuracy", hits, float(null.mean())), ("phone_gain", hits - null, 0.0)):
+            share, draws = said.resampled(found, weights)
+            yield self._score(metric, share, draws, centre=False, chance=chance, **facts)
+        rows, gain, frames = said.by_utterance(hits - null)
+        heard = [encoded[row].utterance for row in rows]
+        yield Items(
+            probe=self.name, metric="phone_gain", layer=facts["layer"], layer_mode="single", a=[each.id for each in heard],
+            cluster=[each.speaker for each in heard], value=gain, weight=frames, seed=self.seed, probe_version=self.version,
+        )  # fmt: skip
 
     def _words(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
         """Whether one word by two speakers is spelt more alike than two words matched in length; spellings per word."""

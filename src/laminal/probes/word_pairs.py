@@ -22,7 +22,7 @@ from laminal.probes.pair_rows import METRICS, MINIMUM, Column, Rows
 from laminal.probes.pair_sampling import Sample, sample_pairs
 from laminal.results import Items, Score, Undefined
 
-NARROW = 0.025  # of random: published effects are no larger, so a wider half-width decides nothing
+NARROW = 0.025  # of random: published effects are no larger, so a wider interval that holds 0 decides nothing
 
 
 Choice = TypeVar("Choice", bound=str)
@@ -183,8 +183,8 @@ class WordPairs:
 def conclusive(score: Score) -> str:
     """Say "" where a score decides something, else "cannot tell: n, half-width" in % of random (for over_random and mean)."""
     width = (score.high - score.low) / 2
-    relative = width / score.chance if score.metric == "mean" else width
-    if score.metric not in ("mean", "over_random") or relative <= NARROW:
+    relative, level = (width / score.chance, score.chance) if score.metric == "mean" else (width, 0.0)
+    if score.metric not in ("mean", "over_random") or relative <= NARROW or not score.low <= level <= score.high:
         return ""
     return f"cannot tell: n = {score.n}, half-width {100 * relative:.1f} %"
 

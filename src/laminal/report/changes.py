@@ -45,7 +45,7 @@ def changes(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
         except RequestError:  # probed with other sizes or seeds in between: the two intervals have to do
             continue
         rows += [
-            {"corpus": corpus, "step": last, "layer_mode": "cumulative", "change_low": each.low, "change_high": each.high}
+            {"corpus": corpus, "step": last, "change_low": each.low, "change_high": each.high}
             | {name: getattr(each, name) for name in JOINT if hasattr(each, name)}
             for each in found
         ]
@@ -54,7 +54,9 @@ def changes(path: Path, scores: pd.DataFrame) -> pd.DataFrame:
 
 def _results(path: Path, corpus: str, step: int) -> Results:
     """Items of one step as the probes gave them; what no sentence speaks of is left out."""
-    chosen = [("corpus", "=", corpus), ("step", "=", step), ("layer_mode", "=", "cumulative")]
+    chosen = [("corpus", "=", corpus), ("step", "=", step), ("layer_mode", "in", ["cumulative", "single"])]
     table = read_items(path, chosen)
+    words = table["probe"] == "word_pairs"
+    table = table[~words | (table["layer_mode"] == "cumulative")]
     told = (table["probe"] != "word_pairs") | table["setting"].astype(str).str.removeprefix("random_for_").isin(TOLD)
     return Results(Context(run="", codec="", revision="", corpus=corpus, step=step), items=list(item_blocks(table[told])))

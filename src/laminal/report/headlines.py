@@ -30,7 +30,7 @@ RECONSTRUCTION = {
     "wer": "word error rate",
 }
 UNITS = {
-    "phone_accuracy": "phone accuracy of the code (other speakers' use)",
+    "phone_gain": "phone accuracy above chance (codes as others use them)",
     "pnmi": "PNMI",
     "abx_across": "ABX error across speakers",
     "abx_within": "ABX error within speakers",
@@ -178,7 +178,7 @@ def _speech(points: Sequence[Checkpoint]) -> Iterator[Headline]:
 
 
 def _units(points: Sequence[Checkpoint]) -> Iterator[Headline]:
-    for metric in ("phone_accuracy", "pnmi", "abx_across", "lexical_auc"):
+    for metric in ("phone_gain", "pnmi", "abx_across", "lexical_auc"):
         for layer in ends(points[-1].layers("units", metric))[:1]:
             found = [point.find("units", metric, layer=layer) for point in (points[0], points[-1])]
             yield from _make("Units", f"{UNITS[metric]} at {points[-1].named(layer)}", points, found)

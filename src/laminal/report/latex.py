@@ -10,7 +10,7 @@ from laminal.report import words
 from laminal.report.selection import Checkpoint, Reading, checkpoints
 
 COLUMNS = {"near_homophone": "near-homophones", "synonym": "synonyms", "synonym_core": "core synonyms"}
-UNITS = {"phone_accuracy": "phone accuracy", "pnmi": "PNMI", "abx_across": "ABX error"}
+UNITS = {"phone_gain": "phone gain", "pnmi": "PNMI", "abx_across": "ABX error"}
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -68,7 +68,7 @@ def _plain(reading: Reading | None) -> str:
 def _caption(point: Checkpoint, run: str, settings: Sequence[str]) -> str:
     where = ", ".join(part for part in (escaped(run), point.label, escaped(str(point.table["corpus"].iloc[0]))) if part)
     said = (
-        rf" Distances in \% over matched random pairs; grey: half-width above {100 * words.NARROW:g} \%, nothing can be told."
+        rf" Distances in \% over matched random pairs; grey: holds 0, half-width above {100 * words.NARROW:g} \%: cannot tell."
         if settings
         else ""
     )

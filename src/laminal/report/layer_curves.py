@@ -72,8 +72,8 @@ def word_map(board: Board) -> str:
     choice = html.select("map", "setting", "pairs of", {name: SETTINGS[name] for name in settings}, settings[0])
     choices = row(choice + board.choices("map", table, frames.CHOICES))
     says = (
-        "Distance over random in %: blue is closer. A dot: the interval holds 0. A question mark: its half-width exceeds "
-        f"{100 * words.NARROW:g} % of random, so nothing can be told."
+        "Distance over random in %: blue is closer. A dot: the interval holds 0. A question mark: it does and its half-width "
+        f"exceeds {100 * words.NARROW:g} % of random, so nothing can be told."
     )
     spec = charts.word_map(layer_order(table["layer"]), list(dict.fromkeys(moments)))
     chart = board.chart("map", "map", spec, "map", ["setting", *frames.CHOICES], {} if choice else {"setting": settings[0]})

@@ -58,7 +58,7 @@ def render(tables: dict[str, pd.DataFrame]) -> str:
     made = [html.section(f"corpus-{number}", f"On {corpus}", _table(each)) for number, (corpus, each) in enumerate(sorted(points.items()))]
     says = (
         "The last checkpoint of every run; click a heading to sort. Distances are in % over random (lower is closer), ± half the 95 % "
-        f"interval; with more than {100 * words.NARROW:g} % nothing can be told. "
+        f"interval; where that holds 0 and is more than {100 * words.NARROW:g} %, nothing can be told. "
         "Runs of other corpora or sizes cannot be held against each other; probe.py ckpt=A against=B compares two item by item."
     )
     body = f'<header><h1>{html.text("All runs")}</h1><p class="soft">{html.text(says)}</p></header>{"".join(made)}'

@@ -23,7 +23,7 @@
     curves: (row) => ({ ...row, label: data.labels[row.setting] || row.setting, random: row.setting.startsWith("random_for_") ? "yes" : "no" }),
     map: (row) => {
       const half = (row.high - row.low) / 2;
-      const told = half <= data.narrow;
+      const told = half <= data.narrow || row.low > 0 || row.high < 0;
       const zero = row.low <= 0 && row.high >= 0;
       const percent = 100 * row.value;
       const text = !told ? "?" : zero ? "·" : percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0).replace("-", "−");

@@ -11,7 +11,7 @@ import pandas as pd
 SLICES = ("audio", "features", "")
 DISTANCES = ("euclidean", "scaled", "cosine", "")
 MODES = ("cumulative", "single", "", "residual")
-CHANCE_MOVES = ("pnmi", "phone_purity", "cluster_purity", "spellings_per_token")  # by how many codes are in use
+CHANCE_MOVES = ("phone_accuracy", "pnmi", "phone_purity", "cluster_purity", "spellings_per_token")  # by how many codes are in use
 TIERS = ("all", "trained", "new_pair", "new_word", "cross")
 
 
