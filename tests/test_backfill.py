@@ -13,7 +13,7 @@ import torch
 
 from laminal import backfill, commands, probing, runfolder, watch
 from laminal.errors import RequestError
-from laminal.report import leaderboard
+from laminal.report import changes, leaderboard, sentences
 from laminal.results import KEY, Context, Results, Score, read_table, store, stored
 from oracle_training import settings, train
 
@@ -58,6 +58,7 @@ def test_what_is_missing_is_probed_as_the_training_would_have(trained, sparse, r
     said = capsys.readouterr().out
     assert "step=000004.ckpt: epoch 0, step 4: all there" in said and "last.ckpt: step 12, as step=000012.ckpt" in said
     assert "epoch 1, step 8: probed word_pairs, units" in said and reports == [sparse]
+    assert said.endswith("\n".join([*sentences.summary(changes.scores_of(sparse)), str(sparse / "report.html"), ""]))  # as a training says
 
 
 def test_what_is_there_is_skipped(trained, sparse, monkeypatch, capsys):

@@ -19,6 +19,7 @@ WAITING = "not_in_dashboards"  # in the manifest: steps probed after the trainin
 def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> int:
     """Probe every checkpoint that the pattern `ckpt=` names and that is not probed yet; returns 1 where one could not be read."""
     from laminal.report import folder, sentences
+    from laminal.report.changes import scores_of
 
     runs: dict[Path, list[Path]] = {}
     for path in matching(str(own["ckpt"])):
@@ -42,7 +43,7 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
         filling.show()
         if not (filling.out / "scores.parquet").is_file():
             continue
-        for line in sentences.summary(read_table(filling.out / "scores.parquet")):
+        for line in sentences.summary(scores_of(filling.out)):
             print(line)
         print(folder.write(filling.out))
     return int(broken > 0)
