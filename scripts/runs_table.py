@@ -24,6 +24,8 @@ ROWS = (  # probe, metric, layer, decimals
 def cell(scores: pd.DataFrame, probe: str, metric: str, layer: str, decimals: int) -> str:
     """First -> last (chance of the last); a star where the paired change is beyond its interval."""
     rows = scores[(scores.probe == probe) & (scores.metric == metric) & (scores.layer == layer)]
+    if rows.empty:
+        return ""
     first, last = rows[rows.step == rows.step.min()].iloc[0], rows[rows.step == rows.step.max()].iloc[0]
     star = " *" if last.change_low > 0 or last.change_high < 0 else ""
     chance = f" ({last.chance:.{decimals}f})" if pd.notna(last.chance) else ""

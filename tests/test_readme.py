@@ -12,6 +12,7 @@ import pytest
 
 from laminal import cli, config
 from laminal.errors import RequestError
+from laminal.report import changes
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,3 +104,29 @@ def test_changed_constraints_reach_an_environment_that_is_there(tmp_path):
     assert "pip install" not in plan()
     os.utime(tmp_path / "constraints.txt", (3000, 3000))
     assert re.search(r"constraints\.txt > \.venv/constraints\.txt\n.*pip install .*-c \.venv/constraints\.txt", plan(), flags=re.DOTALL)
+
+
+RESULTS = {  # first cell of README's table of results: probe, metric, layer
+    "mel distance, 8 codebooks": ("reconstruction", "mel_distance", "8"),
+    "STOI, 8 codebooks": ("reconstruction", "stoi", "8"),
+    "PESQ, 8 codebooks": ("reconstruction", "pesq", "8"),
+    "phones named by codebook 1, above chance": ("units", "phone_gain", "1"),
+    "ABX error across speakers, codebook 1": ("units", "abx_across", "1"),
+}
+
+
+def test_the_results_are_those_of_the_demo():
+    """First and last epoch and chance, to the digits given."""
+    scores = changes.scores_of(ROOT / "checkpoints" / "demo")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line.startswith("| ")]
+    told = {row[0]: row[1:] for row in rows if row[0] in RESULTS}
+    assert told.keys() == RESULTS.keys()
+    for name, (probe, metric, layer) in RESULTS.items():
+        found = scores[(scores.probe == probe) & (scores.metric == metric) & (scores.layer == layer)].sort_values("step")
+        first, last = found.iloc[0], found.iloc[-1]
+        for said, value in zip(told[name], (first.value, last.value, last.chance)):
+            number = re.match(r"-?[\d.]+", said)[0]
+            digits = len(number.partition(".")[2])
+            assert f"{value:.{digits}f}" == number, (name, said, value)
+        moved = last.change_high < 0 or last.change_low > 0
+        assert ("beyond the interval" in told[name][1]) == moved, name
