@@ -145,6 +145,7 @@ class CkaStats:
     n: int
     mean_x: Float[np.ndarray, " p"]
     mean_y: Float[np.ndarray, " q"]
+    raw: tuple[float, float]  # sums of squares about 0, to tell variation from rounding
     xx: Float[np.ndarray, "p p"]
     xy: Float[np.ndarray, "p q"]
     yy: Float[np.ndarray, "q q"]
@@ -155,7 +156,6 @@ class CkaStats:
     qq: float
     qr: float
     rr: float
-    raw: tuple[float, float]  # sums of squares about 0, to tell variation from rounding
 
     @classmethod
     def of(cls, x: Features, y: Features) -> "CkaStats":
@@ -166,7 +166,7 @@ class CkaStats:
         a, b = a - mean_x, b - mean_y
         q, r = np.square(a).sum(1), np.square(b).sum(1)
         own = (float(q @ q), float(q @ r), float(r @ r))
-        return cls(len(a), mean_x, mean_y, a.T @ a, a.T @ b, b.T @ b, q @ a, r @ a, q @ b, r @ b, *own, raw)
+        return cls(len(a), mean_x, mean_y, raw, a.T @ a, a.T @ b, b.T @ b, q @ a, r @ a, q @ b, r @ b, *own)
 
     def __add__(self, other: "CkaStats") -> "CkaStats":
         """Merge with the sums over other rows."""
@@ -175,7 +175,7 @@ class CkaStats:
         n = self.n + other.n
         mean_x, mean_y = ((self.n * a + other.n * b) / n for a, b in ((self.mean_x, other.mean_x), (self.mean_y, other.mean_y)))
         sums = [a + b for a, b in zip(self._about(mean_x, mean_y), other._about(mean_x, mean_y), strict=True)]
-        return CkaStats(n, mean_x, mean_y, *sums, raw=(self.raw[0] + other.raw[0], self.raw[1] + other.raw[1]))
+        return CkaStats(n, mean_x, mean_y, (self.raw[0] + other.raw[0], self.raw[1] + other.raw[1]), *sums)
 
     def cka(self, debiased: bool = True) -> float:
         """Give the value; raises DataError where it is undefined."""
