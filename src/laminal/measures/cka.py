@@ -41,11 +41,20 @@ def minibatch_cka(x: Features, y: Features, batch: int) -> float:
     x, y = _pair(x, y)
     if batch < FEWEST:
         raise RequestError(f"batch={batch}: the unbiased HSIC needs {FEWEST} rows or more; raise it")
-    parts = [slice(begin, begin + batch) for begin in range(0, len(x) - batch + 1, batch)]
-    if not parts:
+    if len(x) < batch:
         raise DataError(f"CKA in batches of {batch} is undefined for {len(x)} rows: there is no whole batch; lower it")
-    sums = np.sum([_products(gram(x[part]), gram(y[part]), True) for part in parts], axis=0)
-    return _ratio(*sums)
+    return of_products(batch_products(gram(x), gram(y), batch).sum(1))
+
+
+def batch_products(a: Gram, b: Gram, batch: int) -> Float[np.ndarray, "3 batches"]:
+    """HSICs of two kernel matrices, and of each with itself, in consecutive whole batches: offsets cancel within each."""
+    parts = [slice(begin, begin + batch) for begin in range(0, len(a) - batch + 1, batch)]
+    return np.array([_products(a[part, part], b[part, part], True) for part in parts]).reshape(len(parts), 3).T
+
+
+def of_products(products: Float[np.ndarray, "3"]) -> float:
+    """CKA of an HSIC and the two self-similarities; raises DataError where one of these is not above 0."""
+    return _ratio(*products.tolist())
 
 
 def gram(x: Features) -> Gram:
