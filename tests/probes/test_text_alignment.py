@@ -214,8 +214,9 @@ def test_beyond_form_leaves_meaning_and_takes_sound_out(tmp_path):
     from laminal.lexicon import pronounce, wordnet
 
     random = np.random.default_rng(5)
-    known = sorted(word for word in pronounce.words() if word.isalpha() and len(word) < 9 and wordnet.ranks(word))
-    words = random.choice(known, 160, replace=False).tolist()
+    short = sorted(word for word in pronounce.words() if word.isalpha() and len(word) < 9)
+    words = [word for word in random.choice(short, 1200, replace=False).tolist() if wordnet.ranks(word)][:160]
+    assert len(words) == 160
     corpus = noise_words(tmp_path, words, random)
     bag = phone_counts(words) @ random.standard_normal((len(pronounce.PHONES), 20))
     other = random.standard_normal((len(words), 20))

@@ -53,7 +53,7 @@ def _by_speakers(shuffled: Sequence[Token]) -> list[Token]:
     return [shuffled[place] for _, place in sorted(turns)]
 
 
-def type_means(types: Types, found: WordFeatures) -> tuple[Float[np.ndarray, "layers w d"], Bool[np.ndarray, " w"]]:
+def type_means(types: Types, found: WordFeatures) -> tuple[Float[np.ndarray, "layers kept d"], Bool[np.ndarray, " types"]]:
     """Mean over the readable tokens of each type, in float64, and which types have one; the others are left out."""
     number = types.word[found.ok]
     count = np.bincount(number, minlength=len(types.words))
@@ -71,7 +71,7 @@ def phone_counts(words: Sequence[str]) -> Float[np.ndarray, "w phones"]:
     return np.array([[pronounce.pronunciations(word)[0].count(phone) for phone in pronounce.PHONES] for word in words], dtype=np.float64)
 
 
-def durations(types: Types, found: WordFeatures) -> Float[np.ndarray, "w 1"]:
+def durations(types: Types, found: WordFeatures) -> Float[np.ndarray, "types 1"]:
     """Logarithm of the mean length, in seconds, of the readable tokens of each type; NaN where it has none."""
     seconds = np.array([token.end - token.start for token in types.tokens])[found.ok]
     number = types.word[found.ok]
