@@ -12,7 +12,8 @@ from laminal import compat
 compat.torchaudio()
 from transformers import MoshiConfig, MoshiForConditionalGeneration, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model  # noqa: E402
 
-TEXTS = ["the cat sat on the large mat", "a big dog and the small cat", "begin to start the red read bread", "dogs cats mats"] * 3 + [" ".join("abcdefghijklmnopqrstuvwxyz")]
+ALPHABET = " ".join("abcdefghijklmnopqrstuvwxyz")
+TEXTS = [ALPHABET, *["the cat sat on the large mat", "a big dog and the small cat", "start the red read bread", "dogs cats mats"] * 3]
 MIMO = {
     "model_type": "qwen2", "architectures": ["MiMoAudioForCausalLM"], "hidden_size": 20, "vocab_size": 300, "rms_norm_eps": 1e-6,
     "speech_vocab_size": "17-17-9-9-9-9-9-9", "speech_zeroemb_idx": "16-16-8-8-8-8-8-8", "group_size": 4, "audio_channels": 8,

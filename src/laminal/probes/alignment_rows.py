@@ -18,8 +18,8 @@ SIZES = (50, 100, 200, 500, 1000, 2000)  # words of the curve over n
 IN_PLACE_OF_SPEECH = ("phones_as_speech", "duration_as_speech")
 _EVERY = ("cka", "null", "delta", "z", "p")
 _TEXT = (
-    *(f"{name}_by_length" for name in _EVERY[1:]), "cka_biased", "cka_minibatch", "cka_rbf", "over_phones", "beyond_form", "p_beyond_form",
-    *(f"cka_at_{size}" for size in SIZES),
+    *(f"{name}_by_length" for name in _EVERY[1:]), "cka_biased", "cka_minibatch", "cka_rbf", "over_phones", "over_duration",
+    "beyond_form", "p_beyond_form", *(f"cka_at_{size}" for size in SIZES),
 )  # fmt: skip
 METRICS = {  # what a score can be called, as setting/metric, and whether it is of a layer
     **{f"{setting}/{metric}": True for setting in ("text", "llm_input") for metric in (*_EVERY, *_TEXT)},
@@ -138,10 +138,10 @@ class Rows:
             low, high = (float(each) for each in np.quantile(found, [0.025, 0.975]))
             yield self.score(f"cka_at_{size}", setting, (float(np.mean(found)), low, high), 0.0, True, keys, n=size, clusters=size)
 
-    def over(self, setting: str, found: Against, control: Against, keys: Keys) -> Score:
-        """Difference of two CKAs, their words drawn alike."""
-        low, high = self.interval(found.pseudo - control.pseudo)
-        return self.score("over_phones", setting, (found.value - control.value, low, high), 0.0, True, keys)
+    def over(self, setting: str, found: Against, control: str, other: Against, keys: Keys) -> Score:
+        """Difference to the CKA of a control, their words drawn alike."""
+        low, high = self.interval(found.pseudo - other.pseudo)
+        return self.score(f"over_{control.removesuffix('_as_speech')}", setting, (found.value - other.value, low, high), 0.0, True, keys)
 
     def beyond_form(self, setting: str, found: Partial, keys: Keys) -> Iterator[Score | Undefined]:
         """CKA of what form leaves, with its own null; its spread is that of the residuals' pseudo-values."""

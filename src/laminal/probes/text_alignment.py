@@ -62,7 +62,7 @@ class TextAlignment:
     in its place (how much of the layer is sound); `phones_as_speech`, the bag of phones in the layer's place (how much of the text space is
     sound); `llm_input`, where the text space is a speech language model that reads this codec, its own speech input in the layer's place.
     `duration_as_speech` is the logarithm of a word's length in seconds in the layer's place: function words are short, and text spaces keep
-    them apart. `over_phones` is CKA less that of `phones_as_speech`; `beyond_form` is CKA after a regression of both sides on form: counts
+    them apart. `over_phones` and `over_duration` are CKA less theirs; `beyond_form` is CKA after a regression of both sides on form: counts
     of phones and letters, and duration. Measured on the split's test speakers, of all without a split.
     """
 
@@ -214,7 +214,7 @@ class TextAlignment:
             if block and (number == len(heard) - 1 or len(units) * units[-1].nbytes > LAYER_BYTES):
                 for one, found in zip(block, self._measured(units, block, spaces[setting], rows.words), strict=True):
                     if not one.control:
-                        yield from self._layer(rows, spaces[setting], one, found, controls.get("phones_as_speech"))
+                        yield from self._layer(rows, spaces[setting], one, found, controls)
                         continue
                     controls[one.control] = found
                     if setting == "text":
@@ -222,14 +222,16 @@ class TextAlignment:
                 yield from self._others(rows, spaces, setting, beyond, [(one, each) for one, each in zip(block, units) if not one.control])
                 block, units = [], []
 
-    def _layer(self, rows: Rows, space: Space, one: Heard, found: Against, control: Against | None) -> Iterator[Score | Items | Undefined]:
+    def _layer(
+        self, rows: Rows, space: Space, one: Heard, found: Against, controls: dict[str, Against]
+    ) -> Iterator[Score | Items | Undefined]:
         """Rows of one layer against the text space."""
         yield from rows.against(space.setting, found, one.keys)
         yield from rows.variants(space.setting, one.vectors, space, self.batch, one.keys)
         yield from rows.curve(space.setting, one.vectors, space, self.subsets, one.keys)
         yield rows.items(space.setting, found, one.keys)
-        if control is not None:
-            yield rows.over(space.setting, found, control, one.keys)
+        for name, other in controls.items():
+            yield rows.over(space.setting, found, name, other, one.keys)
 
     def _others(
         self, rows: Rows, spaces: dict[str, Space], setting: str, beyond: Beyond | None, layers: Sequence[tuple[Heard, np.ndarray]]
