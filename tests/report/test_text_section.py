@@ -126,7 +126,7 @@ def test_sentences_say_no_more_than_the_intervals():
     assert spoken[-1].startswith("the language model's own speech input has a CKA of 0.07")
     assert not said([score()])
     alone = [each for each in aligned() if each.layer in ("", "latent")]
-    assert [line[:33] for line in said(alone)] == ["CKA of the unquantised latent with"], "log-mel has one layer"
+    assert [line[:34] for line in said(alone)] == ["CKA of the unquantised latent with"], "log-mel has one layer"
 
 
 def test_the_summary_and_the_page_say_it(made):

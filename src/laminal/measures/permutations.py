@@ -45,10 +45,14 @@ def permuted_products(
     size = max(1, BATCH_BYTES // (8 * len(above)))
     found = np.empty((len(permutations), len(fixed)))
     step = max(1, ROW_BYTES // (8 * len(above)))
+    rows, both, drawn = np.empty((n, n)), np.empty((n, n)), np.empty((min(size, len(permutations)), len(above)))
     for first in range(0, len(fixed), step):
-        rows = np.stack([each.ravel()[above] * weights for each in fixed[first : first + step]])
+        part = np.stack([each.ravel()[above] * weights for each in fixed[first : first + step]])
         for begin in range(0, len(permutations), size):
-            part = permutations[begin : begin + size]
-            drawn = np.stack([np.take(np.take(moved, each, 0), each, 1).ravel()[above] for each in part])
-            found[begin : begin + size, first : first + step] = drawn @ rows.T
+            orders = permutations[begin : begin + size]
+            for place, order in enumerate(orders):  # mode: indices are good, and `out` is written without a copy between
+                np.take(moved, order, 0, out=rows, mode="clip")
+                np.take(rows, order, 1, out=both, mode="clip")
+                np.take(both.reshape(-1), above, out=drawn[place], mode="clip")
+            found[begin : begin + size, first : first + step] = drawn[: len(orders)] @ part.T
     return found

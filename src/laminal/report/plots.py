@@ -102,7 +102,7 @@ def codebooks(points: Sequence[Checkpoint]) -> Any:
 
 
 def aligned(points: Sequence[Checkpoint]) -> Any:
-    """CKA with the text space at the last checkpoint, with its null of permutations (grey) and what stands in the place of speech (dashes)."""
+    """CKA with the text space at the last checkpoint, its null of permutations (grey) and what stands in the place of speech (dashes)."""
     point = points[-1]
     layers = [name for name in ("latent", *point.layers("text_alignment", "cka")) if point.find("text_alignment", "cka", "text", name)]
     if not layers:
