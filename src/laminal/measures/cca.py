@@ -192,20 +192,29 @@ def paired(
     x: Float[np.ndarray, "p r"], y: Float[np.ndarray, "q s"], cross: Float[np.ndarray, "r s"], loadings: Float[np.ndarray, "r p"],
     complete: bool,
 ) -> Directions:  # fmt: skip
-    """Canonical directions of views with whitening axes `x`, `y`, from their cross-product; `loadings`: of x's columns on its axes.
+    """Canonical directions of views with whitening axes `x`, `y`, from their cross-product; `loadings`: of x's columns on its axes."""
+    left, right, rho, weights = turned(cross, loadings, complete)
+    return Directions(x @ left, y @ right, rho, weights, min(cross.shape))
 
-    `complete`: directions of x without a partner follow, with rho 0.
+
+def turned(
+    cross: Float[np.ndarray, "*b r s"], loadings: Float[np.ndarray, "r p"], complete: bool
+) -> tuple[Float[np.ndarray, "*b r k"], Float[np.ndarray, "*b s k"], Float[np.ndarray, "*b k"], Float[np.ndarray, "*b k"]]:
+    """Canonical directions of whitened views, many cross-products at once: of x, of y, correlations, weights.
+
+    `complete`: directions of x without a partner follow, with rho and y of 0, the widest of x first.
     """
     left, rho, right = np.linalg.svd(cross, full_matrices=False)
-    rank, rho = len(rho), np.minimum(rho, 1.0)
-    a, b, own = x @ left, y @ right.T, left.T @ loadings
-    if complete and rank < x.shape[1]:
-        rest = np.linalg.svd(left, full_matrices=True)[0][:, rank:]
-        rest = rest @ np.linalg.svd(rest.T @ loadings, full_matrices=False)[0]  # any basis will do; the widest axes are reproducible
-        a, own = np.concatenate([a, x @ rest], 1), np.concatenate([own, rest.T @ loadings])
-        b, rho = np.pad(b, ((0, 0), (0, rest.shape[1]))), np.pad(rho, (0, rest.shape[1]))
-    alpha = np.abs(own).sum(1)
-    return Directions(a, b, rho, alpha / alpha.sum(), rank)
+    rho, right = np.minimum(rho, 1.0), np.swapaxes(right, -1, -2)
+    lacking = cross.shape[-2] - rho.shape[-1]
+    if complete and lacking > 0:
+        rest = np.linalg.svd(left, full_matrices=True)[0][..., -lacking:]
+        rest = rest @ np.linalg.svd(np.swapaxes(rest, -1, -2) @ loadings, full_matrices=False)[0]
+        left = np.concatenate([left, rest], -1)
+        right = np.concatenate([right, np.zeros((*right.shape[:-1], lacking))], -1)
+        rho = np.concatenate([rho, np.zeros((*rho.shape[:-1], lacking))], -1)
+    alpha = np.abs(np.swapaxes(left, -1, -2) @ loadings).sum(-1)
+    return left, right, rho, alpha / alpha.sum(-1, keepdims=True)
 
 
 def tested(fitted: Directions, on: CcaStats) -> Cca:

@@ -119,8 +119,9 @@ def bridged(values: Float[np.ndarray, "n g"], gap: int = GAP) -> Float[np.ndarra
 
 
 def usable_lines(tracks: Sequence[Float[np.ndarray, "_ g"]]) -> Bool[np.ndarray, " g"]:
-    """Lines of one speaker that have a value in at least 80 % of the frames and vary; the others are masked."""
+    """Lines of one speaker that vary and have a value in at least 80 % of the frames that have any; the others are masked."""
     frames = np.concatenate(list(tracks))
+    frames = frames[np.isfinite(frames).any(1)]
     seen = np.isfinite(frames)
     varies = np.where(seen, frames, -np.inf).max(0) > np.where(seen, frames, np.inf).min(0)
     return (seen.mean(0) >= 1 - MOST_MISSING) & varies
