@@ -69,18 +69,22 @@ def few_samples(n: int, p: int, q: int) -> str:
     return f"PWCCA of n={n} samples in {p} + {q} dimensions is inflated: below {ENOUGH * (p + q)} take heldout_pwcca, or more samples"
 
 
-def heldout_pwcca(x: Any, y: Any, groups: Sequence[Hashable] | np.ndarray, folds: int, rank: int | None) -> Cca:
+Rank = int | tuple[int, int] | None  # principal axes kept of both sides, of x and of y, or all
+
+
+def heldout_pwcca(x: Any, y: Any, groups: Sequence[Hashable] | np.ndarray, folds: int, rank: Rank) -> Cca:
     """PWCCA fitted on some groups of samples and correlated on the others, the mean over `folds` folds of whole groups; weights from x.
 
-    `rank`: both views are cut to their first `rank` principal axes (of the training samples), so that layers and codecs of any width are
-    compared at one rank; directions of x for which y has none left count as correlation 0. None: all there are, as `pwcca`. Correlations
-    keep their sign: independent data give 0 on average. `rho` and `weights` are means over folds, `rank` what the smallest fit used.
+    `rank`: both views are cut to their first `rank` principal axes (of the training samples; a pair: of x, of y), so that layers and codecs
+    of any width are compared at one rank; directions of x for which y has none left count as correlation 0. None: all there are, as
+    `pwcca`. Correlations keep their sign: independent data give 0 on average. `rho` and `weights` are means over folds, `rank` is what the
+    smallest fit used.
     Raises RequestError where there are fewer groups than folds, DataError as `pwcca`.
     """
     x, y = _views(x, y)
     if len(groups) != len(x):
         raise RequestError(f"{len(groups)} groups for {len(x)} samples: give one label a sample")
-    if rank is not None and rank < 1:
+    if any(each is not None and each < 1 for each in _both(rank)):
         raise RequestError(f"rank={rank}: at least 1, or None for all there is")
     place: dict[Hashable, int] = {}
     group = np.array([place.setdefault(each, len(place)) for each in (groups.tolist() if isinstance(groups, np.ndarray) else groups)])
@@ -182,9 +186,14 @@ def whitened(
     return whole
 
 
-def fit(stats: CcaStats, rank: int | None) -> Directions:
+def _both(rank: Rank) -> tuple[int | None, int | None]:
+    return rank if isinstance(rank, tuple) else (rank, rank)
+
+
+def fit(stats: CcaStats, rank: Rank) -> Directions:
     """Canonical directions of samples summed up; `rank` as in `heldout_pwcca`."""
-    x, y = whitened(stats.xx, stats.sum_x, stats.n, rank, "x"), whitened(stats.yy, stats.sum_y, stats.n, rank, "y")
+    first, second = _both(rank)
+    x, y = whitened(stats.xx, stats.sum_x, stats.n, first, "x"), whitened(stats.yy, stats.sum_y, stats.n, second, "y")
     return paired(x, y, x.T @ stats.xy @ y, x.T @ stats.xx, complete=rank is not None)
 
 

@@ -1,18 +1,21 @@
 """Held-out PWCCA of many feature columns against one view of the same tracks: value, null by circular shifts, lags, bootstrap, per group.
 
-All of it happens in `rank` principal axes a side and fold, where a track is a few small matrices of sums: tracks are seen twice (once for
-the axes, once for the sums), nothing of them is kept, and any number of shifts or bootstrap draws costs little. The values are those of
+All of it happens in a few principal axes a side and fold, where a track is some small matrices of sums: tracks are seen twice (once for the
+axes, once for the sums), nothing of them is kept, and any number of shifts or bootstrap draws costs little. The values are those of
 `cca.heldout_pwcca`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Float, Int
 
 from laminal.errors import DataError
 from laminal.measures.cca import CcaStats, correlation, few, merged, turned, whitened
+
+Features = Mapping[str, Float[np.ndarray, "t _"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class InSample:
-    """PWCCA at full rank on the samples it was fitted on; `low`, `high` by the jackknife over folds; `few`: too few to trust."""
+    """PWCCA at full rank on the samples it was fitted on; `low`, `high` by the jackknife over folds; `few`: too few samples to trust."""
 
     value: float
     low: float
@@ -37,39 +40,57 @@ class InSample:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """What the tracks of one fold and basis sum up to, along canonical directions (tracks, columns, r) or in counts (tracks,)."""
+class Along:
+    """What the test tracks of one fold sum up to along the directions of one column: counts (tracks,), sums and products (tracks, r)."""
 
     n: Float[np.ndarray, " t"]
-    a: Float[np.ndarray, "t c r"]
-    b: Float[np.ndarray, "t c r"]
-    aa: Float[np.ndarray, "t c r"]
-    bb: Float[np.ndarray, "t c r"]
-    ab: Float[np.ndarray, "t c r"]
+    sums: tuple[Float[np.ndarray, "t r"], ...]  # of a, b, aa, bb, ab
+    alpha: Float[np.ndarray, " r"]
 
-    def values(self, weights: Float[np.ndarray, "draws t"], alpha: Float[np.ndarray, "c r"]) -> Float[np.ndarray, "draws c"]:
+    def value(self, weights: Float[np.ndarray, "draws t"]) -> Float[np.ndarray, " draws"]:
         """Weighted mean correlation under each weighting of the tracks; NaN where none of them is drawn."""
         n = weights @ self.n
-        a, b, aa, bb, ab = (np.einsum("dt,tcr->dcr", weights, each, optimize=True) for each in (self.a, self.b, self.aa, self.bb, self.ab))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = 1 / n[:, None, None]
-            rho = correlation(ab - share * a * b, aa - share * a * a, bb - share * b * b)
-        return np.where(n[:, None] > 0, np.einsum("dcr,cr->dc", np.nan_to_num(rho), alpha), np.nan)
+        a, b, aa, bb, ab = (weights @ each for each in self.sums)
+        share = np.divide(1.0, n, out=np.zeros_like(n), where=n > 0)[:, None]
+        rho = correlation(ab - share * a * b, aa - share * a * a, bb - share * b * b)
+        return np.where(n > 0, rho @ self.alpha, np.nan)
+
+
+@dataclass(slots=True)
+class _Fold:
+    """One fold: axes fitted on the others, and sums of train (0) and test (1) tracks along them; columns stand side by side in y."""
+
+    mean: Float[np.ndarray, " p"]
+    axes: Float[np.ndarray, "p r"]
+    loadings: Float[np.ndarray, "r p"]
+    y: list[tuple[np.ndarray, np.ndarray]]  # mean and axes of each column
+    part: list[slice]  # of y, for each column
+    cross: Float[np.ndarray, "2 shifts r total"]
+    lagged: Float[np.ndarray, "2 lags r1 total1"]  # products of (1, x) with (1, y)
+    lagged_xx: Float[np.ndarray, "2 lags r r"]
+    lost: list[np.ndarray]  # of each column, (2, lags, r, r): products of y where the lagged x has no row
+    yy: list[np.ndarray]  # of each column, (2, r, r)
+    tracks: list[tuple[float, np.ndarray, np.ndarray, np.ndarray, list[np.ndarray], np.ndarray]] = field(default_factory=list)
 
 
 class HeldOut:
     """Columns of features are given by name, track by track: first all tracks to `learn`, then `ready`, then all of them to `weigh`."""
 
-    def __init__(self, columns: Sequence[str], folds: int, rank: int, shifts: int, full_shifts: int, lags: Sequence[float]):
-        """`shifts` of the null at `rank`; `full_shifts` of them also at full rank, in sample; `lags` in seconds."""
-        self.columns, self.folds, self.rank, self.lags = list(columns), folds, rank, list(lags)
+    def __init__(
+        self, columns: Sequence[str], folds: int, rank: tuple[int, int], shifts: int, full_shifts: int, lags: Sequence[float],
+        lag_columns: Sequence[str],
+    ):  # fmt: skip
+        """`rank`: axes of x and of features; `shifts` of the null, `full_shifts` of them also in sample at full rank; `lags` in seconds."""
+        self.columns, self.folds, self.rank, self.lags, self.lag_columns = list(columns), folds, rank, list(lags), set(lag_columns)
         self.shifts, self.full_shifts = shifts, full_shifts
         self.failed: dict[str, str] = {}  # columns that have no value, with reasons
+        self.names: list[str] = []
         self._stats: dict[str, list[CcaStats | None]] = {name: [None] * folds for name in self.columns}
-        self._shifted: dict[str, Float[np.ndarray, "s p d"]] = {}
-        self._tracks: list[tuple[int, float, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._shifted: dict[str, np.ndarray] = {}
+        self._train: dict[str, list[CcaStats]] = {}
+        self._folds: list[_Fold] = []
 
-    def learn(self, track: Track, features: Mapping[str, Float[np.ndarray, "t d"]], where: str) -> None:
+    def learn(self, track: Track, features: Features, where: str) -> None:
         """Sum a track up; a column that is not finite there (`where`) is left out from then on."""
         rolled = [np.roll(track.x, -int(shift), 0) for shift in track.shifts[: self.full_shifts]]
         for name in self.columns:
@@ -82,15 +103,12 @@ class HeldOut:
             stats = CcaStats.of(track.x, y)
             before = self._stats[name][track.fold]
             self._stats[name][track.fold] = stats if before is None else before + stats
-            if rolled:
-                cross = np.stack([each.T @ y for each in rolled])
-                self._shifted[name] = self._shifted.get(name, 0.0) + cross
+            if rolled and name in self.lag_columns:
+                self._shifted[name] = self._shifted.get(name, 0.0) + np.stack([each.T @ y for each in rolled])
 
     def ready(self) -> None:
         """Choose the axes of every fold from the others."""
-        self._train: dict[str, list[CcaStats]] = {}
-        self._x: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # mean, axes, loadings of each fold
-        self._y: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        axes: dict[str, list[np.ndarray]] = {}
         for name in self.columns:
             parts = [each for each in self._stats[name] if each is not None]
             if name in self.failed or len(parts) < self.folds:
@@ -98,149 +116,144 @@ class HeldOut:
                 continue
             train = [merged(parts[:fold] + parts[fold + 1 :]) for fold in range(self.folds)]
             try:
-                self._y[name] = [(s.sum_y / s.n, whitened(s.yy, s.sum_y, s.n, self.rank, name)) for s in train]
+                axes[name] = [whitened(stats.yy, stats.sum_y, stats.n, self.rank[1], name) for stats in train]
             except DataError as error:
                 self.failed[name] = str(error)
                 continue
             self._train[name] = train
-            if not self._x:
-                axes = [whitened(s.xx, s.sum_x, s.n, self.rank, "the tract") for s in train]
-                self._x = [(s.sum_x / s.n, own, own.T @ s.xx) for s, own in zip(train, axes, strict=True)]
-        self.names = [name for name in self.columns if name in self._train]
-        width, size = min((axes.shape[1] for _, axes, _ in self._x), default=0), len(self.names)
-        tall = max((axes.shape[1] for each in self._y.values() for _, axes in each), default=0)
-        self.width, self.tall = width, tall
-        self._cross = np.zeros((2, self.folds, self.shifts + 1, size, width, tall))  # train and test: x by y
-        self._lagged = np.zeros((2, self.folds, len(self.lags), size, 1 + width + tall, 1 + width + tall))  # of (1, x, y)
+        self.names = list(axes)
+        self._folds = [self._fold(fold, axes) for fold in range(self.folds)] if axes else []
 
-    def weigh(self, track: Track, features: Mapping[str, Float[np.ndarray, "t d"]]) -> None:
+    def _fold(self, fold: int, axes: Mapping[str, list[np.ndarray]]) -> _Fold:
+        stats = [self._train[name][fold] for name in self.names]
+        own = whitened(stats[0].xx, stats[0].sum_x, stats[0].n, self.rank[0], "the tract")
+        y = [(each.sum_y / each.n, axes[name][fold]) for each, name in zip(stats, self.names, strict=True)]
+        ends = np.cumsum([0, *(each.shape[1] for _, each in y)]).tolist()
+        width, total, lags = own.shape[1], ends[-1], len(self.lags)
+        return _Fold(
+            stats[0].sum_x / stats[0].n, own, own.T @ stats[0].xx, y, [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)],
+            np.zeros((2, self.shifts + 1, width, total)), np.zeros((2, lags, width + 1, total + 1)), np.zeros((2, lags, width, width)),
+            [np.zeros((2, lags, each.shape[1], each.shape[1])) for _, each in y],
+            [np.zeros((2, each.shape[1], each.shape[1])) for _, each in y],
+        )  # fmt: skip
+
+    def weigh(self, track: Track, features: Features) -> None:
         """Sum a track up along the axes of every fold."""
-        rows, width, tall, size = len(track.x), self.width, self.tall, len(self.names)
+        rows = len(track.x)
         turn = (np.arange(rows)[:, None] + np.concatenate([[0], track.shifts[: self.shifts]])[None]) % rows  # (t, 1 + s)
-        for fold, (mean, axes, _) in enumerate(self._x):
-            x = (track.x - mean) @ axes[:, :width]
-            y = np.zeros((rows, size, tall))
-            for place, name in enumerate(self.names):
-                centre, own = self._y[name][fold]
-                y[:, place, : own.shape[1]] = (features[name] - centre) @ own
-            flat, mine = y.reshape(rows, -1), int(track.fold == fold)
-            cross = flat.T @ x[turn].reshape(rows, -1)
-            self._cross[mine, fold] += cross.reshape(size, tall, self.shifts + 1, width).transpose(2, 0, 3, 1)
+        for number, fold in enumerate(self._folds):
+            mine, width = int(track.fold == number), fold.axes.shape[1]
+            x = (track.x - fold.mean) @ fold.axes
+            y = np.concatenate([(features[name] - mean) @ own for name, (mean, own) in zip(self.names, fold.y, strict=True)], 1)
+            blocks = [y[:, part] for part in fold.part]
+            products = [block.T @ block for block in blocks]
+            fold.cross[mine] += (y.T @ x[turn].reshape(rows, -1)).reshape(-1, self.shifts + 1, width).transpose(1, 2, 0)
+            for kept, product in zip(fold.yy, products, strict=True):
+                kept[mine] += product
             if mine:
-                block = np.swapaxes(y, 0, 1)
-                self._tracks.append((fold, float(rows), x.sum(0), y.sum(0), x.T @ x, np.swapaxes(block, 1, 2) @ block, x.T @ flat))
+                fold.tracks.append((float(rows), x.sum(0), y.sum(0), x.T @ x, products, x.T @ y))
             for place, lag in enumerate(self.lags):
                 there = np.isfinite(track.lagged[lag]).all(1)
-                moved = (track.lagged[lag][there] - mean) @ axes[:, :width]
-                part = y[there]
-                both = np.concatenate(
-                    [np.ones((size, len(moved), 1)), np.broadcast_to(moved, (size, *moved.shape)), np.swapaxes(part, 0, 1)], 2
-                )
-                self._lagged[mine, fold, place] += np.swapaxes(both, 1, 2) @ both
+                moved = (track.lagged[lag][there] - fold.mean) @ fold.axes
+                one = np.ones((len(moved), 1))
+                fold.lagged[mine, place] += np.concatenate([one, moved], 1).T @ np.concatenate([one, y[there]], 1)
+                fold.lagged_xx[mine, place] += moved.T @ moved
+                for name, kept, block in zip(self.names, fold.lost, blocks, strict=True):
+                    if name in self.lag_columns and not there.all():
+                        kept[mine, place] += block[~there].T @ block[~there]
 
     def finish(self) -> "Held":
         """Fit every fold on the others and correlate it."""
-        width, tall, size = self.width, self.tall, len(self.names)
-        values = np.zeros((self.shifts + 1, size))
-        sums: list[Sums] = []
-        alphas: list[np.ndarray] = []
-        for fold, (_, _, loadings) in enumerate(self._x):
-            own = [part for part in self._tracks if part[0] == fold]
-            n, x, y, xx, yy, xy = (np.stack([part[place] for part in own]) for place in range(1, 7))
-            xy = xy.reshape(len(own), width, size, tall).transpose(0, 2, 1, 3)
+        values = np.zeros((self.shifts + 1, len(self.names)))
+        lagged = np.full((len(self.lags), self.folds, len(self.names)), np.nan)
+        along: list[list[Along]] = []
+        for number, fold in enumerate(self._folds):
+            n = np.array([track[0] for track in fold.tracks])
+            x, y, xx, xy = (np.stack([track[place] for track in fold.tracks]) for place in (1, 2, 3, 5))
             total, mean_x, mean_y = n.sum(), x.sum(0) / n.sum(), y.sum(0) / n.sum()
-            wide = xx.sum(0) - total * np.outer(mean_x, mean_x)
-            high = yy.sum(0) - total * mean_y[:, :, None] * mean_y[:, None]
-            alpha, lefts, rights = np.zeros((size, width)), np.zeros((size, width, width)), np.zeros((size, tall, width))
-            for place, name in enumerate(self.names):
-                rank = self._y[name][fold][1].shape[1]
-                left, right, _, weights = turned(self._cross[0, fold, :, place, :, :rank], loadings[:width], complete=True)
-                test = self._cross[1, fold, :, place, :, :rank] - total * np.outer(mean_x, mean_y[place, :rank])
-                ab = np.einsum("sik,sij,sjk->sk", left, test, right, optimize=True)
-                aa = np.einsum("sik,ij,sjk->sk", left, wide, left, optimize=True)
-                bb = np.einsum("sik,ij,sjk->sk", right, high[place, :rank, :rank], right, optimize=True)
-                values[:, place] += (weights * correlation(ab, aa, bb)).sum(1) / self.folds
-                alpha[place], lefts[place], rights[place, :rank] = weights[0], left[0], right[0]
-            alphas.append(alpha)
-            sums.append(
-                Sums(
-                    n, np.einsum("ti,cik->tck", x, lefts), np.einsum("tci,cik->tck", y, rights),
-                    np.einsum("tij,cik,cjk->tck", xx, lefts, lefts, optimize=True),
-                    np.einsum("tcij,cik,cjk->tck", yy, rights, rights, optimize=True),
-                    np.einsum("tcij,cik,cjk->tck", xy, lefts, rights, optimize=True),
-                )
-            )  # fmt: skip
-        ranks = {name: min(width, *(axes.shape[1] for _, axes in self._y[name])) for name in self.names}
-        return Held(self.names, values[0], values[1:], self._lag_values(), sums, alphas, ranks)
+            wide, found = xx.sum(0) - total * np.outer(mean_x, mean_x), []
+            for place, part in enumerate(fold.part):
+                left, right, _, alpha = turned(fold.cross[0][..., part], fold.loadings, complete=True)
+                test = fold.cross[1][..., part] - total * np.outer(mean_x, mean_y[part])
+                high = fold.yy[place][1] - total * np.outer(mean_y[part], mean_y[part])
+                ab = ((np.swapaxes(left, 1, 2) @ test) * np.swapaxes(right, 1, 2)).sum(2)
+                rho = correlation(ab, ((wide @ left) * left).sum(1), ((high @ right) * right).sum(1))
+                values[:, place] += (alpha * rho).sum(1) / self.folds
+                a, b = left[0], right[0]
+                yy = np.stack([track[4][place] for track in fold.tracks])
+                products = ((xx @ a) * a).sum(1), ((yy @ b) * b).sum(1), ((xy[..., part] @ b) * a).sum(1)
+                found.append(Along(n, (x @ a, y[:, part] @ b, *products), alpha[0]))
+                if self.names[place] in self.lag_columns:
+                    lagged[:, number, place] = [self._at_lag(fold, lag, place) for lag in range(len(self.lags))]
+            along.append(found)
+        return Held(self.names, values[0], values[1:], lagged, along)
+
+    def _at_lag(self, fold: _Fold, lag: int, place: int) -> float:
+        """Value of one fold and column at one lag, within the same axes."""
+        part = fold.part[place]
+        scatters = []
+        for side in (0, 1):
+            products, xx = fold.lagged[side, lag], fold.lagged_xx[side, lag]
+            n, of_x, of_y = max(products[0, 0], 1.0), products[1:, 0], products[0, 1:][part]
+            yy = fold.yy[place][side] - fold.lost[place][side, lag]
+            scatters.append([
+                xx - np.outer(of_x, of_x) / n, yy - np.outer(of_y, of_y) / n, products[1:, 1:][:, part] - np.outer(of_x, of_y) / n
+            ])  # fmt: skip
+        (xx, yy, xy), (test_xx, test_yy, test_xy) = scatters
+        ax, ay = (_inverse_root(each) for each in (xx, yy))
+        left, right, _, alpha = turned(ax.T @ xy @ ay, ax.T @ fold.loadings, complete=True)
+        a, b = ax @ left, ay @ right
+        return float(alpha @ correlation(((test_xy @ b) * a).sum(0), ((test_xx @ a) * a).sum(0), ((test_yy @ b) * b).sum(0)))
 
     def in_sample(self, name: str) -> InSample:
         """PWCCA of all samples at full rank, and the mean of its null."""
-        train = self._train[name]
-        parts = [each for each in self._stats[name] if each is not None]
-        whole = merged(parts)
+        whole = merged([each for each in self._stats[name] if each is not None])
         x, y = whitened(whole.xx, whole.sum_x, whole.n, None, "the tract"), whitened(whole.yy, whole.sum_y, whole.n, None, name)
         crosses = [whole.xy, *(each - np.outer(whole.sum_x, whole.sum_y) / whole.n for each in self._shifted.get(name, ()))]
         _, _, rho, weights = turned(np.stack([x.T @ each @ y for each in crosses]), x.T @ whole.xx, complete=False)
         found = (rho * weights).sum(1)
-        without = np.array([_full(stats, name) for stats in train])
-        spread = np.sqrt((self.folds - 1) / self.folds * np.square(without - without.mean()).sum())
-        half = _student(self.folds - 1) * float(spread)
+        without = np.array([_full(stats, name) for stats in self._train[name]])
+        half = student(self.folds - 1) * float(np.sqrt((self.folds - 1) / self.folds * np.square(without - without.mean()).sum()))
         null = float(found[1:].mean()) if len(found) > 1 else float("nan")
         return InSample(float(found[0]), float(found[0]) - half, float(found[0]) + half, null, few(whole.n, x.shape[1], y.shape[1]))
-
-    def _lag_values(self) -> Float[np.ndarray, "lags c"]:
-        width = self.width
-        found = np.zeros((len(self.lags), len(self.names)))
-        for fold, (_, _, loadings) in enumerate(self._x):
-            for lag in range(len(self.lags)):
-                for place, name in enumerate(self.names):
-                    rank = self._y[name][fold][1].shape[1]
-                    train, test = (_scatter(self._lagged[part, fold, lag, place], width, rank) for part in (0, 1))
-                    (n, xx, yy, xy), (_, test_xx, test_yy, test_xy) = train, test
-                    nothing = np.zeros(max(width, rank))
-                    ax = whitened(xx, nothing[:width], n, None, "the tract")
-                    ay = whitened(yy, nothing[:rank], n, None, name)
-                    left, right, _, weights = turned(ax.T @ xy @ ay, ax.T @ loadings[:width], complete=True)
-                    a, b = ax @ left, ay @ right
-                    ab, aa = np.einsum("ik,ij,jk->k", a, test_xy, b), np.einsum("ik,ij,jk->k", a, test_xx, a)
-                    found[lag, place] += weights @ correlation(ab, aa, np.einsum("ik,ij,jk->k", b, test_yy, b)) / self.folds
-        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What came out, a column for each name: values, the null's, by lag, and what bootstrap and groups are read from."""
+    """What came out, a column for each name: values, the null's, by lag (NaN where not asked for), and what bootstrap is read from."""
 
     names: list[str]
     values: Float[np.ndarray, " c"]
     null: Float[np.ndarray, "s c"]
-    lagged: Float[np.ndarray, "lags c"]
-    sums: list[Sums]
-    alphas: list[Float[np.ndarray, "c r"]]
-    ranks: dict[str, int]
+    lagged: Float[np.ndarray, "lags f c"]
+    along: list[list[Along]]
 
     def weighted(self, weights: Sequence[Float[np.ndarray, "draws t"]]) -> Float[np.ndarray, "draws c"]:
         """Values under weights of the tracks (a matrix a fold, tracks in the order they were weighed in): the mean over folds with any."""
-        each = np.stack([sums.values(own, alpha) for sums, own, alpha in zip(self.sums, weights, self.alphas, strict=True)])
+        each = np.stack([
+            np.stack([column.value(own) for column in columns], 1) for columns, own in zip(self.along, weights, strict=True)
+        ])  # fmt: skip
         there = np.isfinite(each)
         return np.where(there, each, 0.0).sum(0) / np.maximum(there.sum(0), 1)
 
 
-def _scatter(sums: Float[np.ndarray, "m m"], width: int, rank: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Count and cross-products about the means, from those of (1, x, y)."""
-    n = float(sums[0, 0])
-    about = sums[1:, 1:] - np.outer(sums[0, 1:], sums[0, 1:]) / max(n, 1.0)
-    return int(n), about[:width, :width], about[width : width + rank, width : width + rank], about[:width, width : width + rank]
+def student(freedom: int) -> float:
+    """Half-width of a 95 % interval in standard errors."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
+
+
+def _inverse_root(scatter: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "r r"]:
+    """Whiten what was whitened before a few rows were left out: it is near 1 and has a Cholesky factor."""
+    try:
+        lower = np.linalg.cholesky(scatter)
+    except np.linalg.LinAlgError:
+        return whitened(scatter, np.zeros(len(scatter)), 1, None, "a lag")
+    return scipy.linalg.solve_triangular(lower, np.eye(len(scatter)), lower=True).T
 
 
 def _full(stats: CcaStats, name: str) -> float:
     x, y = whitened(stats.xx, stats.sum_x, stats.n, None, "the tract"), whitened(stats.yy, stats.sum_y, stats.n, None, name)
     _, _, rho, weights = turned(x.T @ stats.xy @ y, x.T @ stats.xx, complete=False)
     return float(rho @ weights)
-
-
-def _student(freedom: int) -> float:
-    """Half-width of a 95 % interval in standard errors."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, freedom))
