@@ -16,7 +16,7 @@ from laminal.corpora.tract_table import FOLDER, packed
 from laminal.corpora.vocal_tract import vocal_tract
 from laminal.measures.clock import MRI_RATE
 
-SPEAKERS, TRACKS, SECONDS = 8, 4, 8.0
+SPEAKERS, TRACKS, SECONDS = 6, 4, 8.0
 LARGEST = 10_000_000  # bytes
 
 

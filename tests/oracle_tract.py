@@ -80,7 +80,8 @@ class Copying:
         found = {"1": [], "2": [], "3": []}
         for row in wav.numpy():
             x, rng = self.latent(row)
-            made = {"1": x[:, :1], "2": x, "3": np.concatenate([x, 10 * moving(rng, len(x), 4)], 1)}
+            nothing, loud = np.zeros((len(x), 4)), 10 * moving(rng, len(x), 4)  # an encoder's layers are all of one width
+            made = {"1": np.pad(x[:, :1], ((0, 0), (0, LINES + 3))), "2": np.hstack([x, nothing]), "3": np.hstack([x, loud])}
             for name, value in made.items():
                 found[name].append(np.full_like(value, np.nan) if name in self.spoilt else value)
         return {name: torch.from_numpy(np.stack(rows)).float() for name, rows in found.items()}

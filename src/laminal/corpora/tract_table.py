@@ -19,7 +19,7 @@ FOLDER = Path(str(files("laminal.corpora"))) / "tract_table"
 
 
 def tract_table(folder: str | Path | None = None) -> TractCorpus:
-    """Load the table: 8 voices, 32 recordings of about 8 s, 120 lines at 83.278 Hz; `folder`: another one of the same make."""
+    """Load the table: 6 voices, 24 recordings of about 8 s, 120 lines at 83.278 Hz; `folder`: another one of the same make."""
     place = FOLDER if folder is None else Path(folder)
     try:
         told = json.loads((place / "table.json").read_text(encoding="utf-8"))

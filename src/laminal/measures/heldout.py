@@ -228,7 +228,7 @@ class Held:
     lagged: Float[np.ndarray, "lags f c"]
     along: list[list[Along]]
 
-    def weighted(self, weights: Sequence[Float[np.ndarray, "draws t"]]) -> Float[np.ndarray, "draws c"]:
+    def weighted(self, weights: Sequence[Float[np.ndarray, "draws _"]]) -> Float[np.ndarray, "draws c"]:
         """Values under weights of the tracks (a matrix a fold, tracks in the order they were weighed in): the mean over folds with any."""
         each = np.stack([
             np.stack([column.value(own) for column in columns], 1) for columns, own in zip(self.along, weights, strict=True)

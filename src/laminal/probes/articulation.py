@@ -30,7 +30,7 @@ from laminal.results import Items, Score, Undefined
 SHIFT = 2.0  # s: least circular shift of the null
 FEWEST_SHIFTS = 100
 FULL_SHIFTS = 3  # of them also in sample at full rank
-HELD_BYTES = 1 << 29  # of features kept between the two passes; the others are looked up again
+HELD_BYTES = 1 << 28  # of features kept between the two passes; the others are looked up again
 LOG_MEL, PITCH, RANDOM_BOOK, RANDOM_CODES = "log_mel", "f0_energy", "random_codebook", "random_codes"
 
 
@@ -78,7 +78,7 @@ class Articulation:
 
     def __init__(
         self, corpus: Corpus, split: Split | None, *, tract: TractCorpus | None, tracks: int | None, folds: int, rank: Sequence[int],
-        shifts: int, lags_ms: Sequence[float], draws: int, seed: int, cache: str | bool | None = None,
+        shifts: int, lags_ms: Sequence[int | float], draws: int, seed: int, cache: str | bool | None = None,
     ):  # fmt: skip
         """`tract`: recordings with tracts; None takes `corpus` if it has them (its test speakers), else the small table that is shipped.
 
@@ -92,14 +92,25 @@ class Articulation:
         if tract is None and isinstance(corpus, TractCorpus):
             tract = corpus if split is None else corpus.subset(split.test_speakers)
         self.corpus = in_turn(tract_table.tract_table() if tract is None else tract, tracks)
+        widths = {each.vtd.shape[1] for each in self.corpus.tracts.values()}
+        if len(widths) > 1:
+            raise DataError(f"{self.corpus.name}: tracts of {sorted(widths)} lines; measure them on grids of one size")
         self.folds, self.rank, self.shifts, self.draws, self.seed = folds, (rank[0], rank[1]), shifts, draws, seed
         self.lags = sorted({0.0, *(float(lag) / 1000 for lag in lags_ms)})
         self.cache = open_cache(cache)
-        self._memory = _Memory()
+        self._held: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}  # layers of the codec in hand, while there is room
+        self._room = 0
         self._beside: dict[tuple[str, str, float, int], np.ndarray] = {}  # baselines, the same at every checkpoint
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
         """Measure every layer."""
+        self._held, self._room = {}, HELD_BYTES
+        try:
+            yield from self._run(codec)
+        finally:
+            self._held = {}
+
+    def _run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
         aligned = list(self._aligned(codec))
         yield from (each for each in aligned if isinstance(each, Undefined))
         tracks = [each for each in aligned if isinstance(each, Aligned)]
@@ -107,8 +118,6 @@ class Articulation:
             reason = f"{len(tracks)} usable tracks and {self.folds} folds; give more tracks, or probes.articulation.folds=2"
             yield Undefined(probe=self.name, what="all", reason=reason)
             return
-        if len({each.track.x.shape[1] for each in tracks}) > 1:
-            raise DataError(f"{self.corpus.name}: tracts of different numbers of lines; measure them on grids of one size")
         source = _Features(self, codec, tracks)
         lagged = [each.name for each in source.columns if each.setting in ("", LOG_MEL)]
         engine = HeldOut([each.name for each in source.columns], self.folds, self.rank, self.shifts, FULL_SHIFTS, self.lags, lagged)
@@ -123,13 +132,13 @@ class Articulation:
             return
         for each in shown(tracks, "tracks held out", len(tracks)):
             engine.weigh(each.track, source.of(each))
-        self._memory.held.clear()
         columns = {column.name: column for column in source.columns}
         yield from self._scores(engine, engine.finish(), [columns[name] for name in engine.names], tracks)
 
     def fill(self, codec: Codec, share: tuple[int, int]) -> None:
         """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
         number, processes = share
+        self._held, self._room = {}, 0
         for each in self._scaled[number::processes]:
             try:
                 self._frames(codec, each)
@@ -146,9 +155,15 @@ class Articulation:
 
     def _frames(self, codec: Codec, each: Scaled) -> tuple[Int[np.ndarray, " m"], dict[str, Float[np.ndarray, "m d"]]]:
         """Numbers of the frames that lie in the audio, and every layer there."""
-        cache: Any = self.cache or self._memory
-        found = utterance_frames(codec, self.corpus, each.utterance, ((0.0, each.utterance.seconds),), cache)
-        return found.frames, found.layers
+        name = each.utterance.id
+        if name in self._held:
+            return self._held[name]
+        made = utterance_frames(codec, self.corpus, each.utterance, ((0.0, each.utterance.seconds),), self.cache)
+        found = made.frames, made.layers
+        self._room -= sum(layer.nbytes for layer in made.layers.values())
+        if self._room > 0:
+            self._held[name] = found
+        return found
 
     def _aligned(self, codec: Codec) -> Iterator[Aligned | Undefined]:
         """Tracks on the codec's clock with their folds and shifts; what cannot be used, with reasons."""
@@ -268,23 +283,6 @@ class Articulation:
             yield Score(**common | facts | {"n": len(names)}, value=mean, low=low, high=high, chance=float(held.null[:, at].mean()))
             about: dict[str, Any] = {"probe": self.name, "seed": self.seed, "probe_version": self.version}
             yield Items(**about | facts, a=names, cluster=names, value=values[:, at])
-
-
-class _Memory:
-    """Codes and latents of one run where there is no cache on disk: each track is encoded once while there is room."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, dict[str, np.ndarray]] = {}
-        self.room = HELD_BYTES
-
-    def fetch(self, key: str, names: tuple[str, ...]) -> dict[str, np.ndarray] | None:
-        """Give what is kept."""
-        return self.held.get(key)
-
-    def store(self, key: str, **arrays: np.ndarray) -> None:
-        """Keep it, if it fits."""
-        if sum(each.nbytes for kept in self.held.values() for each in kept.values()) < self.room:
-            self.held[key] = arrays
 
 
 class _Features:
