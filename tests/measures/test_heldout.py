@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from laminal.measures.cca import fold_of_groups, heldout_pwcca
+from laminal.measures.cca import pwcca as in_sample
+from laminal.measures.heldout import HeldOut, Track
+
+LENGTHS = [60, 75, 80, 66, 71, 90, 64, 77, 83, 69]
+FOLDS, RANK, SHIFTS = 5, 4, 20
+LAGS = (-0.04, 0.0, 0.04)
+pytestmark = pytest.mark.filterwarnings("ignore:PWCCA of n=")
+
+
+def moving(rng, rows, columns):
+    """Signals that change slowly, as a tract does."""
+    return np.stack([np.convolve(rng.standard_normal(rows + 6), np.ones(7) / 7, mode="valid") for _ in range(columns)], 1)
+
+
+def material(seed=0):
+    """Tracks of 6 lines; features that follow them, that follow one, that know nothing, that do not vary."""
+    rng = np.random.default_rng(seed)
+    mix = rng.standard_normal((4, 6))
+    turn = rng.standard_normal((6, 9))
+    fold = fold_of_groups(list(range(len(LENGTHS))), LENGTHS, FOLDS)
+    tracks, features = [], []
+    for number, rows in enumerate(LENGTHS):
+        x = moving(rng, rows, 4) @ mix + 0.05 * moving(rng, rows, 6) + 3
+        lagged = {lag: np.roll(x, -round(lag * 50), 0) for lag in LAGS}
+        for lag in LAGS[::2]:
+            lagged[lag][[0, 1, -1, -2]] = np.nan
+        shifts = rng.integers(20, rows - 20, SHIFTS)
+        tracks.append(Track(x, lagged, int(fold[number]), shifts))
+        features.append({
+            "copy": x @ turn - 7, "noisy": x @ turn + 2 * moving(rng, rows, 9), "one": x[:, :1] + 0.1 * moving(rng, rows, 1),
+            "nothing": moving(rng, rows, 5), "still": np.full((rows, 3), 2.5),
+        })  # fmt: skip
+    return tracks, features
+
+
+def measured(tracks, features, **sizes):
+    names = list(features[0])
+    engine = HeldOut(names, FOLDS, sizes.get("rank", (RANK, RANK)), SHIFTS, 3, LAGS, names)
+    for number, (track, own) in enumerate(zip(tracks, features)):
+        engine.learn(track, own, f"track {number}")
+    engine.ready()
+    for track, own in zip(tracks, features):
+        engine.weigh(track, own)
+    return engine, engine.finish()
+
+
+@pytest.mark.parametrize("rank", [(2, 2), (4, 4), (9, 9), (3, 7)])
+def test_same_values_as_with_all_frames_at_once(rank):
+    tracks, features = material()
+    engine, held = measured(tracks, features, rank=rank)
+    assert list(engine.failed) == ["still"] and "does not vary" in engine.failed["still"]
+    x = np.concatenate([track.x for track in tracks])
+    groups = np.repeat(np.arange(len(LENGTHS)), LENGTHS)
+    for place, name in enumerate(held.names):
+        y = np.concatenate([each[name] for each in features])
+        expected = heldout_pwcca(x, y, groups, FOLDS, rank)
+        assert held.values[place] == pytest.approx(expected.pwcca, abs=1e-8), name
+        for shift in (0, 7):  # the null is the same on shifted tracks
+            moved = np.concatenate([np.roll(track.x, -int(track.shifts[shift]), 0) for track in tracks])
+            assert held.null[shift, place] == pytest.approx(heldout_pwcca(moved, y, groups, FOLDS, rank).pwcca, abs=1e-8), name
+    by = dict(zip(held.names, held.values))
+    assert by["copy"] > (0.99 if rank != (2, 2) else 0.9) and 0.3 < by["noisy"] < by["copy"] and abs(by["nothing"]) < 0.35
+    assert abs(held.null.mean(0)).max() < 0.2
+
+
+def test_lags_are_those_of_shifted_tracks():
+    tracks, features = material(1)
+    _, held = measured(tracks, features)
+    np.testing.assert_allclose(held.lagged[1].mean(0), held.values, atol=1e-4)  # of tied correlations any basis will do
+    assert (held.lagged[[0, 2]].mean(1)[:, held.names.index("copy")] < held.values[held.names.index("copy")]).all()
+    late = [each | {"copy": np.roll(each["copy"], 2, 0)} for each in features]  # features answer 40 ms late
+    _, delayed = measured(tracks, late)
+    assert delayed.lagged.mean(1)[:, held.names.index("copy")].argmax() == 0
+
+
+def test_weights_of_tracks_and_bootstrap():
+    tracks, features = material(2)
+    _, held = measured(tracks, features)
+    ones = [np.ones((1, len(columns[0].n))) for columns in held.along]
+    np.testing.assert_allclose(held.weighted(ones)[0], held.values, atol=1e-9)
+    double = [2 * each for each in ones]
+    np.testing.assert_allclose(held.weighted(double)[0], held.values, atol=1e-9)
+    alone = [np.zeros((1, len(columns[0].n))) for columns in held.along]
+    alone[0][0, 0] = 1.0  # one track of fold 0: its own correlation along directions fitted on folds 1 to 4
+    values = held.weighted(alone)[0]
+    assert np.isfinite(values).all() and values[held.names.index("copy")] > 0.99
+
+
+def test_in_sample_is_pwcca_of_all_frames_with_a_null():
+    tracks, features = material(3)
+    engine, _ = measured(tracks, features)
+    x = np.concatenate([track.x for track in tracks])
+    for name in ("noisy", "one", "nothing"):
+        found = engine.in_sample(name)
+        y = np.concatenate([each[name] for each in features])
+        assert found.value == pytest.approx(in_sample(x, y).pwcca, abs=1e-8)
+        shifted = [in_sample(np.concatenate([np.roll(t.x, -int(t.shifts[s]), 0) for t in tracks]), y).pwcca for s in range(3)]
+        assert found.null == pytest.approx(np.mean(shifted), abs=1e-8)
+        assert found.low < found.value < found.high and not found.few
+
+
+def test_what_is_not_finite_is_left_out_with_its_place_and_the_others_stay():
+    tracks, features = material(4)
+    _, before = measured(tracks, features)
+    features[3]["noisy"][5, 1] = np.nan
+    features[4]["noisy"][:] = np.inf
+    engine, held = measured(tracks, features)
+    assert engine.failed["noisy"].startswith("1 of 66 frames are not finite on track 3")
+    kept = [before.values[before.names.index(name)] for name in held.names]
+    np.testing.assert_allclose(held.values, kept, atol=1e-12)
