@@ -100,6 +100,7 @@ def figure(scores: pd.DataFrame, runs: list[str], path: Path) -> None:
                     rows = rows.assign(place=range(len(rows)))
                     axis.errorbar(rows.place, 100 * rows.value, 100 * abs(rows[["low", "high"]].to_numpy().T - rows.value.to_numpy()),
                                   fmt="o", markersize=3, color=COLOURS[setting], label=name)  # fmt: skip
+                    axis.set_xticks([])
                     continue
                 axis.plot(level.place, 100 * level.value, color=COLOURS[setting], label=name, linewidth=1.4)
                 axis.fill_between(level.place, 100 * level.low, 100 * level.high, color=COLOURS[setting], alpha=0.15, linewidth=0)
@@ -119,11 +120,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--names", nargs="*", default=[], metavar="RUN=NAME", help="what to call the runs")
     asked = parser.parse_args()
     scores = pd.read_parquet(asked.folder / "scores.parquet")
     if len(scores[["corpus", "step"]].drop_duplicates()) > 1:
         raise SystemExit(f"{asked.folder}: scores of several corpora or checkpoints; give a folder with one of each")
-    runs = [str(run) for run in scores.run.unique()]
+    names = dict(each.split("=", 1) for each in asked.names)
+    scores = scores.assign(run=[names.get(str(run), str(run)) for run in scores.run])
+    runs = list(scores.run.unique())
     for lines in (ordering(scores, runs), pairs(scores, runs, "audio"), pairs(scores, runs, "features"), units(scores, runs)):
         print("\n".join(lines), end="\n\n")
     if asked.figure:

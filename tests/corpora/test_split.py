@@ -72,7 +72,7 @@ def test_fractions_hold_in_words_pairs_and_frequency(large):
     assert len(split.held_types) / len(counts) == pytest.approx(0.3, abs=0.01)
     held_core = [pair for pair in split.core if split.held_types.issuperset(pair)]
     assert len(held_core) / len(split.core) == pytest.approx(0.3, abs=0.01)
-    alone = sorted(set(counts) - {word for pair in split.core for word in pair}, key=counts.__getitem__)
+    alone = sorted(set(counts) - {word for pair in split.core for word in pair}, key=lambda word: (counts[word], word))
     for part in np.array_split(np.array(alone), 5):  # rare to frequent
         assert np.isin(part, list(split.held_types)).mean() == pytest.approx(0.3, abs=0.03)
     for held, used in ((split.held_pairs & split.core, split.positives), (split.held_pairs - split.core, split.hard_negatives)):
