@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from laminal import compare, config
+from laminal.callback import headline_metrics
 from laminal.codecs.planted import Planted
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import make_split
@@ -17,9 +18,9 @@ from laminal.measures.cka import gram, linear_cka, pseudo_values, rbf_cka
 from laminal.probes.alignment_rows import METRICS
 from laminal.probes.base import Probe
 from laminal.probes.llm_words import heard_words, unfit
-from laminal.probes.run import fill
+from laminal.probes.run import fill, run_probes
 from laminal.probes.text_alignment import TextAlignment, open_space
-from laminal.probes.word_types import candidates, drawn, durations, phone_counts, type_means
+from laminal.probes.word_types import candidates, drawn, duration_powers, durations, phone_counts, type_means
 from laminal.results import Context, Items, Results, Score, Undefined, key
 from oracle_cka import hsic_by_sums, inner, ratio
 from oracle_llm import mimo_audio, moshi
@@ -291,6 +292,10 @@ def test_type_means_leave_unreadable_words_out(corpus):
     length = durations(types, replace(found, ok=ok))
     seconds = np.mean([types.tokens[row].end - types.tokens[row].start for row in rows])
     assert np.isnan(length[7, 0]) and length[9, 0] == pytest.approx(math.log(seconds))
+    powers = duration_powers(types, replace(found, ok=ok))
+    logs = np.log([token.end - token.start for token, there in zip(types.tokens, ok, strict=True) if there])
+    own = (np.log([types.tokens[row].end - types.tokens[row].start for row in rows]) - logs.mean()) / logs.std()
+    assert np.isnan(powers[7]).all() and powers[9].tolist() == pytest.approx([np.mean(own**power) for power in (1, 2, 3, 4)])
 
 
 # bad input
@@ -422,3 +427,12 @@ def test_the_twin_builds_the_probe(corpus):
     found = results(TextAlignment(corpus, None, **section | {"subsets": 2, "words": 60}), FakeCodec())
     assert one(found, setting="text", metric="cka", layer="1", slice="features").unit == "CKA with minilm"
     assert json.dumps([score.value for score in found.scores])
+
+
+def test_a_training_probes_it_and_can_rank_checkpoints_by_it(corpus, measured):
+    found = run_probes(FakeCodec(), {"text_alignment": probe(corpus)}, Context(run="r", codec="fake", revision="r"), tolerant=True)
+    assert not found.failures and repr(found.scores) == repr(measured[1].scores)
+    ranks = headline_metrics(found)
+    assert ranks["probe/text_alignment/text/cka/L01"] == one(found, setting="text", metric="cka", layer="1").value
+    gone = run_probes(FakeCodec(), {"text_alignment": probe(corpus, text=Vectors({"chat": np.ones(3)}))}, found.context, tolerant=True)
+    assert "it has none of the" in gone.failures["text_alignment"] and not gone.scores

@@ -25,7 +25,7 @@ from laminal.measures.permutations import merged, permutations, permuted_product
 from laminal.probes.alignment_rows import METRICS, NOWHERE, Against, Keys, Rows, Space, strata
 from laminal.probes.beyond_form import Beyond
 from laminal.probes.llm_words import Listener, heard_words, unfit
-from laminal.probes.word_types import STRATUM, Types, candidates, drawn, durations, phone_counts, type_means
+from laminal.probes.word_types import STRATUM, Types, candidates, drawn, duration_powers, durations, phone_counts, type_means
 from laminal.results import Items, Score, Undefined
 from laminal.teachers.mimo_audio import MimoAudio
 from laminal.teachers.moshi import Moshi
@@ -63,7 +63,7 @@ class TextAlignment:
     sound); `llm_input`, where the text space is a speech language model that reads this codec, its own speech input in the layer's place.
     `duration_as_speech` is the logarithm of a word's length in seconds in the layer's place: function words are short, and text spaces keep
     them apart. `over_phones` and `over_duration` are CKA less theirs; `beyond_form` is CKA after a regression of both sides on form: counts
-    of phones and letters, and duration. Measured on the split's test speakers, of all without a split.
+    of phones and letters, and powers of the log duration. Measured on the split's test speakers, of all without a split.
     """
 
     name = "text_alignment"
@@ -181,7 +181,7 @@ class TextAlignment:
             return
         controls = {"phones_as_speech": sample.phones[kept], "duration_as_speech": durations(sample.types, found)[kept]}
         try:
-            form = np.concatenate([*controls.values(), strata(words)[:, None]], axis=1)
+            form = np.concatenate([sample.phones[kept], strata(words)[:, None], duration_powers(sample.types, found)[kept]], axis=1)
             beyond = Beyond(form, spaces[setting], self.permutations, self.seed)
         except DataError as error:
             yield rows.undefined(f"{setting} beyond_form", str(error))

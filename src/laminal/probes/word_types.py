@@ -10,6 +10,7 @@ from laminal.corpora.base import Corpus
 from laminal.features import Token, WordFeatures, tokens
 from laminal.lexicon import pronounce
 
+POWERS = (1, 2, 3, 4)  # of the log duration
 STRATUM = 20  # words of one length below which lengths are put together
 
 
@@ -78,3 +79,17 @@ def durations(types: Types, found: WordFeatures) -> Float[np.ndarray, "types 1"]
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(number, seconds, len(types.words)) / np.bincount(number, minlength=len(types.words))
     return np.log(mean)[:, None]
+
+
+def duration_powers(types: Types, found: WordFeatures) -> Float[np.ndarray, "types 4"]:
+    """Mean over readable tokens of the standardised log duration to the powers 1 to 4; NaN where a type has none.
+
+    What a layer makes of a length need not be linear in it: Whisper with random weights, which hears of a cut word little but its length,
+    kept a CKA of 0.046 with MiniLM beyond phones, letters and log duration, and keeps 0.014 beyond these.
+    """
+    seconds = np.log([token.end - token.start for token in types.tokens])[found.ok]
+    number = types.word[found.ok]
+    scaled = (seconds - seconds.mean()) / max(float(seconds.std()), 1e-12)
+    count = np.bincount(number, minlength=len(types.words))
+    with np.errstate(invalid="ignore"):
+        return np.stack([np.bincount(number, scaled**power, len(types.words)) / count for power in POWERS], axis=1)
