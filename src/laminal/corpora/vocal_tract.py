@@ -94,7 +94,7 @@ def _root(cache: str | Path | None) -> Path:
     return Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "vocal_tract"
 
 
-def _key(arguments: Mapping[str, float]) -> str:
+def _key(arguments: Mapping[str, int | float]) -> str:
     """Hash what the recordings follow from: arguments, and the code that chooses and says the sentences."""
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
     code = [Path(str(module.__file__)) for module in (vocal_tract_say, vocal_tract_text, spoken_text)]
