@@ -59,9 +59,9 @@ def test_same_values_as_with_all_frames_at_once(rank):
         y = np.concatenate([each[name] for each in features])
         expected = heldout_pwcca(x, y, groups, FOLDS, rank)
         assert held.values[place] == pytest.approx(expected.pwcca, abs=1e-8), name
-        for shift in (0, 7):  # the null is the same on shifted tracks
+        for shift in (0, 7):  # the null is the same on shifted tracks, in float32
             moved = np.concatenate([np.roll(track.x, -int(track.shifts[shift]), 0) for track in tracks])
-            assert held.null[shift, place] == pytest.approx(heldout_pwcca(moved, y, groups, FOLDS, rank).pwcca, abs=1e-8), name
+            assert held.null[shift, place] == pytest.approx(heldout_pwcca(moved, y, groups, FOLDS, rank).pwcca, abs=1e-5), name
     by = dict(zip(held.names, held.values))
     assert by["copy"] > (0.99 if rank != (2, 2) else 0.9) and 0.3 < by["noisy"] < by["copy"] and abs(by["nothing"]) < 0.35
     assert abs(held.null.mean(0)).max() < 0.2

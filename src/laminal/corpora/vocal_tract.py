@@ -94,7 +94,7 @@ def _root(cache: str | Path | None) -> Path:
     return Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "vocal_tract"
 
 
-def _key(arguments: Mapping[str, float]) -> str:
+def _key(arguments: Mapping[str, int | float]) -> str:
     """Hash what the recordings follow from: arguments, and the code that chooses and says the sentences."""
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
     code = [Path(str(module.__file__)) for module in (vocal_tract_say, vocal_tract_text, spoken_text)]
@@ -135,10 +135,10 @@ def _make(one: Voice, number: int, path: Path, seconds: float, seed: int) -> Non
             raise DataError(f"VocalTractLab ended with {done.returncode} on {path.name} ({said}); run again, or choose another seed")
         with np.load(made) as found:
             wav = audio.resample(LEVEL * found["audio"], RATE, SAMPLE_RATE)
-            outlines = {name: found[name] for name in ("upper", "lower", "tongue", "epiglottis")}
+            walls = {name: found[name] for name in ("upper", "lower", "tongue", "epiglottis")}
     audio.write(path.with_suffix(".flac"), wav, SAMPLE_RATE)
     with replacing(path.with_suffix(".npz")) as temporary:
-        np.savez(temporary, **outlines)
+        np.savez(temporary, **walls)
     tiers = {name: [[each.label, each.start, each.end] for each in tier] for name, tier in (("words", line.words), ("phones", line.phones))}
     write_json(path.with_suffix(".json"), tiers | {"text": line.text, "seconds": len(wav) / SAMPLE_RATE})
 
@@ -157,7 +157,7 @@ def _load(folder: Path, voices: list[Voice], tracks: int) -> TractCorpus:
     found = {}
     for one in voices:
         paths = [folder / f"{one.name}-{number:03d}" for number in range(tracks)]
-        for path, vtd in zip(paths, distances([_outlines(path.with_suffix(".npz")) for path in paths]), strict=True):
+        for path, vtd in zip(paths, distances([outlines(path.with_suffix(".npz")) for path in paths]), strict=True):
             told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             words, phones = (tuple(Interval(*each) for each in told[tier]) for tier in ("words", "phones"))
             utterance = Utterance(path.name, path.with_suffix(".flac"), one.name, words, phones, told["text"], told["seconds"])
@@ -165,7 +165,7 @@ def _load(folder: Path, voices: list[Voice], tracks: int) -> TractCorpus:
     return tract_corpus("vocal_tract", found, (), FACTS)
 
 
-def _outlines(path: Path) -> list[Outline]:
+def outlines(path: Path) -> list[Outline]:
     """Read the walls of each frame in mm, both from lips to larynx."""
     try:
         with np.load(path, allow_pickle=False) as held:

@@ -140,14 +140,16 @@ class HeldOut:
     def weigh(self, track: Track, features: Features) -> None:
         """Sum a track up along the axes of every fold."""
         rows = len(track.x)
-        turn = (np.arange(rows)[:, None] + np.concatenate([[0], track.shifts[: self.shifts]])[None]) % rows  # (t, 1 + s)
+        turn = (np.arange(rows)[:, None] + track.shifts[None, : self.shifts]) % rows  # (t, s)
         for number, fold in enumerate(self._folds):
             mine, width = int(track.fold == number), fold.axes.shape[1]
             x = (track.x - fold.mean) @ fold.axes
             y = np.concatenate([(features[name] - mean) @ own for name, (mean, own) in zip(self.names, fold.y, strict=True)], 1)
             blocks = [y[:, part] for part in fold.part]
             products = [block.T @ block for block in blocks]
-            fold.cross[mine] += (y.T @ x[turn].reshape(rows, -1)).reshape(-1, self.shifts + 1, width).transpose(1, 2, 0)
+            fold.cross[mine, 0] += x.T @ y
+            shifted = y.astype(np.float32).T @ x.astype(np.float32)[turn].reshape(rows, -1)  # the null, half as long and good to 1e-6
+            fold.cross[mine, 1:] += shifted.reshape(-1, self.shifts, width).transpose(1, 2, 0)
             for kept, product in zip(fold.yy, products, strict=True):
                 kept[mine] += product
             if mine:

@@ -4,7 +4,7 @@ Seed study: arXiv 2603.10371, sections 2.4 and 3.2 (Figs. 3 and 4); PWCCA: Morco
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -50,11 +50,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """A recording on the codec's frames: the numbers of the frames that count, and the tract there."""
+    """A recording on the codec's frames: how many there are, the numbers of those that count, its fold and its shifts."""
 
     source: Scaled
+    count: int
     rows: Int[np.ndarray, " t"]
-    track: Track
+    shifts: Int[np.ndarray, " s"]
+    fold: int = 0
 
 
 class Articulation:
@@ -98,6 +100,7 @@ class Articulation:
         self.folds, self.rank, self.shifts, self.draws, self.seed = folds, (rank[0], rank[1]), shifts, draws, seed
         self.lags = sorted({0.0, *(float(lag) / 1000 for lag in lags_ms)})
         self.cache = open_cache(cache)
+        self._clocked: dict[tuple[str, float, int], dict[float, np.ndarray]] = {}
         self._held: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}  # layers of the codec in hand, while there is room
         self._room = 0
         self._beside: dict[tuple[str, str, float, int], np.ndarray] = {}  # baselines, the same at every checkpoint
@@ -122,7 +125,7 @@ class Articulation:
         lagged = [each.name for each in source.columns if each.setting in ("", LOG_MEL)]
         engine = HeldOut([each.name for each in source.columns], self.folds, self.rank, self.shifts, FULL_SHIFTS, self.lags, lagged)
         for each in shown(tracks, "tracks for articulation", len(tracks)):
-            engine.learn(each.track, source.of(each), each.source.utterance.id)
+            engine.learn(self._track(each, codec.frame_rate), source.of(each), each.source.utterance.id)
         engine.ready()
         for column in source.columns:
             if column.name in engine.failed:
@@ -131,7 +134,7 @@ class Articulation:
         if not engine.names:
             return
         for each in shown(tracks, "tracks held out", len(tracks)):
-            engine.weigh(each.track, source.of(each))
+            engine.weigh(self._track(each, codec.frame_rate), source.of(each))
         columns = {column.name: column for column in source.columns}
         yield from self._scores(engine, engine.finish(), [columns[name] for name in engine.names], tracks)
 
@@ -153,6 +156,17 @@ class Articulation:
     def _scaled(self) -> list[Scaled]:
         return [each for each in scaled(self.corpus) if isinstance(each, Scaled)]
 
+    def _at(self, each: Scaled, rate: float, count: int) -> dict[float, Float[np.ndarray, "n g"]]:
+        """Tract on codec frames at every lag; kept while there is room, as every checkpoint asks for the same."""
+        key = (each.utterance.id, rate, count)
+        if key in self._clocked:
+            return self._clocked[key]
+        made = {lag: each.at(rate, count, lag) for lag in self.lags}
+        size = sum(values.nbytes for values in made.values())
+        if size * (len(self._clocked) + 1) < HELD_BYTES:
+            self._clocked[key] = made
+        return made
+
     def _frames(self, codec: Codec, each: Scaled) -> tuple[Int[np.ndarray, " m"], dict[str, Float[np.ndarray, "m d"]]]:
         """Numbers of the frames that lie in the audio, and every layer there."""
         name = each.utterance.id
@@ -169,7 +183,8 @@ class Articulation:
         """Tracks on the codec's clock with their folds and shifts; what cannot be used, with reasons."""
         for name, reason in self._refused:
             yield Undefined(probe=self.name, what=name, reason=reason)
-        rate, usable = codec.frame_rate, []
+        rate = codec.frame_rate
+        usable: list[Aligned] = []
         least = int(np.ceil(SHIFT * rate))
         for number, each in enumerate(self._scaled):
             name = each.utterance.id
@@ -179,21 +194,22 @@ class Articulation:
                 yield Undefined(probe=self.name, what=name, reason=str(error))
                 continue
             count = int(frames[-1]) + 1 if len(frames) else 0
-            x = each.at(rate, count, 0.0)
+            x = self._at(each, rate, count)[0.0]
             rows = frames[np.isfinite(x[frames]).all(1)] if count else frames
             drawn = shifts(len(rows), least, self.shifts, np.random.default_rng([self.seed, 1, number]))
             if drawn is None:
                 reason = f"{len(rows) / rate:.2f} s with a tract; circular shifts of {SHIFT:g} s need {2 * SHIFT:g} s: give longer tracks"
                 yield Undefined(probe=self.name, what=name, reason=reason)
                 continue
-            lagged = {lag: x[rows] if lag == 0 else each.at(rate, count, lag)[rows] for lag in self.lags}
-            usable.append((each, rows, x[rows], lagged, drawn))
-        if len(usable) < self.folds:
-            fold = np.zeros(len(usable), np.int64)
-        else:
-            fold = fold_of_groups([each.utterance.id for each, *_ in usable], [len(rows) for _, rows, *_ in usable], self.folds)
-        for place, (each, rows, x, lagged, drawn) in zip(fold.tolist(), usable, strict=True):
-            yield Aligned(each, rows, Track(x, lagged, place, drawn))
+            usable.append(Aligned(each, count, rows, drawn))
+        if len(usable) >= self.folds:
+            fold = fold_of_groups([each.source.utterance.id for each in usable], [len(each.rows) for each in usable], self.folds)
+            usable = [replace(each, fold=place) for each, place in zip(usable, fold.tolist(), strict=True)]
+        yield from usable
+
+    def _track(self, each: Aligned, rate: float) -> Track:
+        found = {lag: values[each.rows] for lag, values in self._at(each.source, rate, each.count).items()}
+        return Track(found[0.0], found, each.fold, each.shifts)
 
     def _scores(self, engine: HeldOut, held: Held, columns: list[Column], tracks: list[Aligned]) -> Iterator[Score | Items | Undefined]:
         n = sum(len(each.rows) for each in tracks)
@@ -301,7 +317,8 @@ class _Features:
         self.columns += [Column(LOG_MEL, "", ""), Column(PITCH, "", "")]
         self.books: baselines.RandomCodebooks | None = None
         if codec.codebooks and "latent" in first:
-            latent = np.concatenate([probe._frames(codec, each.source)[1]["latent"] for each in tracks])
+            step = max(1, sum(len(each.rows) for each in tracks) // baselines.FITTED)
+            latent = np.concatenate([probe._frames(codec, each.source)[1]["latent"][::step] for each in tracks])
             if np.isfinite(latent).all():
                 self.books = baselines.RandomCodebooks(latent, codec.codebooks, codec.codebook_size, probe.seed)
                 self.powers = baselines.powers(codec.codebooks)
@@ -349,5 +366,5 @@ class _Features:
 
 def _by_fold(weights: Float[np.ndarray, "draws t"], tracks: Sequence[Aligned], folds: int) -> list[Float[np.ndarray, "draws f"]]:
     """Cut weights of all tracks into those of each fold's tracks."""
-    fold = np.array([each.track.fold for each in tracks])
+    fold = np.array([each.fold for each in tracks])
     return [weights[:, fold == number] for number in range(folds)]

@@ -41,8 +41,8 @@ class RandomCodebooks:
     """As many codebooks of the same size as a codec has, drawn at random about its own latent, residual after residual."""
 
     def __init__(self, latent: Float[np.ndarray, "n d"], codebooks: int, size: int, seed: int):
-        """Draw from the frames of `latent`, thinned evenly to FITTED."""
-        residual = torch.from_numpy(latent[:: max(1, len(latent) // FITTED)]).float()
+        """Draw from the frames of `latent`; about FITTED of them are enough."""
+        residual = torch.from_numpy(latent).float()
         self.books: list[torch.Tensor] = []
         for number in range(codebooks):
             self.books.append(random_entries(residual, size, seed + number))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from laminal.corpora.base import Utterance
 from laminal.corpora.tract import Tract, TractCorpus
@@ -21,11 +21,11 @@ class Scaled:
 
     utterance: Utterance
     tract: Tract
-    values: Float[np.ndarray, "m g"]
+    values: Float32[np.ndarray, "m g"]
 
     def at(self, frame_rate: float, frames: int, lag: float) -> Float[np.ndarray, "frames g"]:
         """Put it on `frames` codec frames; rows that saw too little are NaN, a missing line elsewhere is its speaker's mean, 0."""
-        found = on_codec_frames(self.values, self.tract.times, frame_rate, frames, lag)
+        found = on_codec_frames(self.values.astype(np.float64), self.tract.times, frame_rate, frames, lag)
         masked = np.isnan(self.values).all(0)
         seen = np.isfinite(found[:, ~masked])
         found[seen.mean(1) < SEEN] = np.nan
@@ -46,7 +46,7 @@ def scaled(corpus: TractCorpus) -> Iterator[Scaled | tuple[str, str]]:
             refused |= {each.id: str(error) for each in own}
             continue
         for each, values in zip(own, tracks, strict=True):
-            found[each.id] = Scaled(each, corpus.tracts[each.id], bridged(values))
+            found[each.id] = Scaled(each, corpus.tracts[each.id], bridged(values).astype(np.float32))
     for utterance in corpus:
         yield found[utterance.id] if utterance.id in found else (utterance.id, refused[utterance.id])
 

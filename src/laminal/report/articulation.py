@@ -32,8 +32,8 @@ def section(board: Board) -> str:
         made.append(board.chart(PROBE, "articulation_lag", charts.by_codec(names, title, 170), "plain", ["corpus"]))
     says = (
         "Correlation of each layer with the distances across the vocal tract, fitted on four fifths of the recordings and taken on the "
-        "rest: 1 if the layer gives the whole shape, 0 if nothing. Last checkpoint in colour, first in grey; the shaded band is what circular "
-        "shifts in time give (95 %), dashed lines are baselines without layers, bars are 95 % intervals over speakers."
+        "rest: 1 if the layer gives the whole shape, 0 if nothing. Last checkpoint in colour, first in grey; the shaded band is what "
+        "circular shifts in time give (95 %), dashed lines are baselines without layers, bars are 95 % intervals over speakers."
     )
     made.append(f'<p class="soft">{says}</p>')
     made.append(numbers(board))
