@@ -118,9 +118,9 @@ def aligned(points: Sequence[Checkpoint]) -> Any:
         level = point.find("text_alignment", metric, setting)
         if level is not None:
             axis.axhline(level.value, color=colour, linestyle="--", linewidth=0.8, label=label)
-    axis.set(ylabel=f"debiased CKA with {text_alignment.space_name(point)}", xlabel="codebooks accumulated", title=point.label)
+    axis.set(ylabel=f"debiased CKA with {text_alignment.space_name(point)}", xlabel="codebooks accumulated")
     axis.set_xticks(range(len(layers)), layers)
-    axis.legend(fontsize=7, ncols=2)
+    axis.legend(fontsize=7, ncols=2, title=point.label or None, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
