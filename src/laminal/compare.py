@@ -21,7 +21,7 @@ FAMILY = ("probe", "metric", "setting", "split", "slice", "distance", "layer_mod
 SHARED = 0.5  # of the items of either side: with fewer in common the two were not probed alike
 SURE = 0.05
 HEADLINES = ("near_homophone", "synonym_core", "synonym")
-TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_gain", "abx_across")
+TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_gain", "abx_across", "cka")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
 
 DIRECTIONS = {
     "pesq": True, "stoi": True, "estoi": True, "si_sdr": True, "speaker_similarity": True, "f0_correlation": True, "mel_distance": False,
-    "phone_gain": True, "mcd": False, "voicing_error": False, "wer": False, "abx_within": False, "abx_across": False,
+    "phone_gain": True, "mcd": False, "voicing_error": False, "wer": False, "abx_within": False, "abx_across": False, "cka": True,
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from laminal.report.selection import Checkpoint, checkpoints, corpora
 from laminal.report.sentences import layer_sentence
 from laminal.results import read_table
 
+ALIGNED = ("cka", "beyond_form")  # of text_alignment, in the small charts
 CHOICES = ["metric", "setting", "split", "slice", "distance", "corpus", "kind"]
 SCALE_FREE = (
     "The codecs differ in dimensions, scale, frame rate and number of codebooks. A distance over that of random pairs in the same layer "
@@ -210,6 +211,9 @@ def _others(board: Board, scores: pd.DataFrame, runs: Sequence[str]) -> str:
     """Make a small chart for every layered metric of the other probes."""
     rows = scores[(scores["probe"] != "word_pairs") & scores["layer"].str.isdigit() & (scores["split"] == "all")]
     rows = rows[rows["corpus"] == corpora(scores)[0]] if len(rows) else rows
+    aligned = rows["probe"] == "text_alignment"
+    rows = rows[~aligned | ((rows["setting"] == "text") & rows["metric"].isin(ALIGNED) & (rows["layer_mode"] == "cumulative"))]
+    rows = rows[(rows["probe"] != "text_alignment") | (rows["slice"] == ("audio" if "audio" in set(rows["slice"]) else "features"))]
     if rows.empty:
         return ""
     table = rows.assign(x=rows["layer"].astype(float))[["probe", "metric", "setting", "run", "x", "layer", *frames.NUMBERS, "n"]]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from laminal.atomic import replacing
-from laminal.report import frames, words
+from laminal.report import frames, text_alignment, words
 from laminal.report.headlines import SETTINGS
 from laminal.report.selection import Checkpoint, Reading, checkpoints
 from laminal.results import layer_order
@@ -28,7 +28,7 @@ def write(folder: Path, scores: pd.DataFrame, training: Sequence[dict[str, str]]
     points = checkpoints(scores)
     made: list[Path] = []
     with matplotlib.rc_context(STYLE):
-        for name, draw in {"layer_curves": layer_curves, "layer_map": layer_map, "codebooks": codebooks}.items():
+        for name, draw in {"layer_curves": layer_curves, "layer_map": layer_map, "codebooks": codebooks, "text_alignment": aligned}.items():
             made += _saved(folder / "plots" / f"{name}.png", draw, points) if points else []
         made += _saved(folder / "plots" / "training.png", training_curves, frames.training(training))
     return made
@@ -98,6 +98,29 @@ def codebooks(points: Sequence[Checkpoint]) -> Any:
         axis.set_xticks(range(len(layers)), layers)
     if points[-1].label:
         axes[1].legend(fontsize=8)
+    return figure
+
+
+def aligned(points: Sequence[Checkpoint]) -> Any:
+    """CKA with the text space at the last checkpoint, its null of permutations (grey) and what stands in the place of speech (dashes)."""
+    point = points[-1]
+    layers = [name for name in ("latent", *point.layers("text_alignment", "cka")) if point.find("text_alignment", "cka", "text", name)]
+    if not layers:
+        return None
+    figure, axis = _figure(1, 1, (6.4, 3.4))
+    for metric, alpha in (("null_by_length", 0.15), ("null", 0.35)):
+        band = [(place, each) for place, name in enumerate(layers) if (each := point.find("text_alignment", metric, "text", name))]
+        low, high = [each.low for _, each in band], [each.high for _, each in band]
+        axis.fill_between([place for place, _ in band], low, high, color="#8a939d", alpha=alpha, linewidth=0)
+    for colour, (label, (setting, metric)) in zip(COLOURS.values(), text_alignment.LINES.items()):
+        _band(axis, [point.find("text_alignment", metric, setting, name) for name in layers], colour, label)
+    for colour, (label, (setting, metric)) in zip(("#b5478f", "#7a6a00"), text_alignment.LEVELS.items()):
+        level = point.find("text_alignment", metric, setting)
+        if level is not None:
+            axis.axhline(level.value, color=colour, linestyle="--", linewidth=0.8, label=label)
+    axis.set(ylabel=f"debiased CKA with {text_alignment.space_name(point)}", xlabel="codebooks accumulated")
+    axis.set_xticks(range(len(layers)), layers)
+    axis.legend(fontsize=7, ncols=2, title=point.label or None, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from laminal.report import charts, frames, html, layer_curves
+from laminal.report import charts, frames, html, layer_curves, text_alignment
 from laminal.report.alarms import alarms, healthy
 from laminal.report.board import Board, row
 from laminal.report.frames import Points
@@ -61,8 +61,8 @@ def reconstruction(board: Board) -> str:
 
 def others(board: Board) -> str:
     """Make a section for every other probe that has scores of layers."""
-    titles = {"articulation": "Articulation by layer", "text_alignment": "Text alignment"}
-    known = {"word_pairs", "units", "reconstruction"}
+    titles = {"articulation": "Articulation by layer"}
+    known = {"word_pairs", "units", "reconstruction", "text_alignment"}
     probes = sorted({str(name) for points in board.corpora for point in points.all for name in point.table["probe"]} - known)
     sections = [(probe, layered(board, probe, "layer")) for probe in sorted(probes, key=lambda name: (name not in titles, name))]
     return "".join(html.section(f"probe-{place}", titles.get(probe, probe), content) for place, (probe, content) in enumerate(sections))
@@ -141,6 +141,7 @@ SECTIONS: tuple[Callable[[Board], str], ...] = (
     layer_curves.curves,
     layer_curves.word_map,
     others,
+    text_alignment.section,
     codebooks,
     reconstruction,
     tradeoff,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from laminal.report import words
+from laminal.report import text_alignment, words
 from laminal.report.alarms import alarms, healthy
 from laminal.report.headlines import RECONSTRUCTION, TIERS, UNITS, counted, ends, headlines, rebuilt, rebuilt_layers, tiers
 from laminal.report.selection import Checkpoint, Reading, checkpoints, corpora
@@ -28,7 +28,15 @@ def of_corpus(points: Sequence[Checkpoint]) -> list[str]:
     if not points:
         return ["There are no scores yet."]
     first, last = points[0] if len(points) > 1 else None, points[-1]
-    lines = [*_layers(last), *_moves(first, last), *_tiers(last), *_speech(first, last), *_units(last), *_health(last)]
+    lines = [
+        *_layers(last),
+        *_moves(first, last),
+        *_tiers(last),
+        *_speech(first, last),
+        *_units(last),
+        *text_alignment.spoken(last),
+        *_health(last),
+    ]
     return [line[:1].upper() + line[1:] for line in lines] or ["No score here has a sentence; see the table."]
 
 
