@@ -79,7 +79,7 @@ def test_the_shipped_table_is_whole():
     for utterance in corpus:
         tract = corpus.tracts[utterance.id]
         assert tract.vtd.shape[1] == 120 and tract.rate == pytest.approx(MRI_RATE)
-        assert abs(len(tract.vtd) / tract.rate - utterance.seconds) < 0.05
+        assert abs(len(tract.vtd) / tract.rate - utterance.seconds) < 0.1
         assert audio.check(utterance.path).seconds == pytest.approx(utterance.seconds)
         assert utterance.words and utterance.phones and utterance.phones[-1].end < utterance.seconds
         known = np.isfinite(tract.vtd)
