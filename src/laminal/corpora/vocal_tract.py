@@ -134,7 +134,7 @@ def _make(one: Voice, number: int, path: Path, seconds: float, seed: int) -> Non
             said = (done.stderr.strip().splitlines() or ["no word"])[-1]
             raise DataError(f"VocalTractLab ended with {done.returncode} on {path.name} ({said}); run again, or choose another seed")
         with np.load(made) as found:
-            wav = audio.resample(LEVEL * found["audio"], RATE, SAMPLE_RATE)
+            wav = audio.resample(LEVEL * found["audio"], RATE, SAMPLE_RATE)[: round(line.seconds * SAMPLE_RATE)]  # it sounds on for a while
             walls = {name: found[name] for name in ("upper", "lower", "tongue", "epiglottis")}
     audio.write(path.with_suffix(".flac"), wav, SAMPLE_RATE)
     with replacing(path.with_suffix(".npz")) as temporary:
