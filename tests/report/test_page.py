@@ -154,9 +154,9 @@ def test_almost_nothing_still_makes_a_page(tmp_path, rows):
 
 
 def test_another_probe_gets_a_section_of_its_own(tmp_path):
-    rows = [score(probe="tasks", metric="accuracy", layer=str(k), value=0.4, low=0.3, high=0.5, chance=0.1) for k in (1, 2)]
+    rows = [score(probe="fluency", metric="rate", layer=str(k), value=0.4, low=0.3, high=0.5, chance=0.1) for k in (1, 2)]
     store(tmp_path, Results(Context(run="r", codec="c", revision="r"), rows))
-    assert "<h2>tasks</h2>" in page.write(tmp_path).read_text(encoding="utf-8")
+    assert "<h2>fluency</h2>" in page.write(tmp_path).read_text(encoding="utf-8")
 
 
 def test_no_scores_is_a_request_error(tmp_path):
@@ -249,5 +249,5 @@ def test_the_latex_table_escapes_and_balances(run):
     assert r"a\_b\&c\%\{\}\textbackslash{}x" in made
     body = made[made.index(r"\toprule") : made.index(r"\bottomrule")]
     counts = {line.count("&") for line in body.splitlines() if line.endswith(r"\\")}
-    assert counts == {3 + 3}, "three settings and three unit measures beside the layer"
+    assert counts == {3 + 2}, "three settings and two unit measures beside the layer"
     assert len(SETTINGS) == 5
