@@ -23,7 +23,8 @@ Mode = Literal["cumulative", "single", "residual"]
 SHORTEST, LONGEST = 0.1, 1.5  # seconds
 EDGE = 1e-9  # frames; a centre on the edge of a word lies inside, whatever the rounding of the edge's decimal
 TICK = 0.01  # seconds; aligners tick so, and lengths of cuts are rounded to it: few distinct lengths, no padding
-BLOCK_TOKENS = 2048  # words encoded, cached and held at once
+BLOCK_TOKENS = 2048  # words encoded, cached and held at once, at most
+PARTS, PART_TOKENS = 8, 256  # fewer words make so many blocks, which processes share and a killed run keeps; blocks no smaller than this
 BATCH_SECONDS = 16.0  # of audio in one call of the codec
 LOOKUP_FRAMES = 4096  # frames looked up at once: the layers of so many stay in the processor's cache
 BAD_SHARE = 0.05  # more unreadable utterances than this end the probe
@@ -141,7 +142,12 @@ def fill(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slices: Sequence
     """Encode one process's share (its number, how many there are) of what `word_features` will ask for, into the cache."""
     number, processes = share
     every = [(slice, block) for slice in slices for block in _blocks(corpus, tokens)]
-    mine = every[number::processes]
+    length = [_seconds(slice, block, tokens) for slice, block in every]
+    loads, mine = [0.0] * processes, []
+    for part in sorted(range(len(every)), key=lambda part: -length[part]):  # the longest first, each to who has least
+        least = loads.index(min(loads))
+        loads[least] += length[part]
+        mine += [every[part]] if least == number else []
     for slice, block in track(mine, "words", len(mine)):
         _shards(codec, corpus, block, tokens, (slice,), cache, {slice: {}})
 
@@ -149,17 +155,25 @@ def fill(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slices: Sequence
 Block = list[tuple[Utterance, list[int]]]  # utterances and the rows of their tokens
 
 
+def _seconds(slice: Slice, block: Block, tokens: Sequence[Token]) -> float:
+    """Audio that `slice` of a block encodes."""
+    if slice == "features":
+        return sum(utterance.seconds for utterance, _ in block)
+    return sum(tokens[row].end - tokens[row].start for _, rows in block for row in rows)
+
+
 def _blocks(corpus: Corpus, tokens: Sequence[Token]) -> Iterator[Block]:
     rows: dict[str, list[int]] = {}
     for row, token in enumerate(tokens):
         rows.setdefault(token.utterance_id, []).append(row)
+    enough = min(BLOCK_TOKENS, max(PART_TOKENS, len(tokens) // PARTS))
     block: Block = []
     count = 0
     for utterance in corpus:
         if utterance.id in rows:
             block.append((utterance, rows.pop(utterance.id)))
             count += len(block[-1][1])
-        if count >= BLOCK_TOKENS:
+        if count >= enough:
             yield block
             block, count = [], 0
     if rows:

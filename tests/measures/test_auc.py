@@ -16,12 +16,12 @@ def loop(smaller, larger, a, b):
     return won / (sum(a) * sum(b))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(1, 6))
-def test_equals_the_double_loop_with_ties_and_weights(seed, p, r, levels):
+@settings(max_examples=90, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(1, 6), st.sampled_from([1, 3, 7, 1e-5]))
+def test_equals_the_double_loop_with_ties_and_weights(seed, p, r, levels, size):
     rng = np.random.default_rng(seed)
     smaller, larger = rng.integers(levels, size=(p, 4)).astype(float), rng.integers(levels, size=(r, 4)).astype(float)
-    a, b = rng.integers(0, 4, (p, 3)) + 0.5, rng.integers(0, 4, (r, 3)) + 0.25
+    a, b = (rng.integers(0, 4, (p, 3)) + 0.5) / size, (rng.integers(0, 4, (r, 3)) + 0.25) / size
     found = auc(smaller, larger, a, b)
     assert found.shape == (3, 4)
     for draw in range(3):
