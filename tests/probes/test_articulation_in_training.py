@@ -6,7 +6,7 @@ from laminal.report import folder
 from laminal.results import read_table
 from oracle_training import differences, settings, train, weights
 
-SIZES = ["probes.articulation.tracks=5", "probes.articulation.lags_ms=[-40,40]", "probes.articulation.draws=1000"]
+SIZES = ["probes.articulation={tracks: 5, lags_ms: [-40, 40], draws: 1000}"]
 OTHERS = ["probes.word_pairs=null", "probes.units=null"]
 
 
