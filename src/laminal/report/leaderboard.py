@@ -57,8 +57,8 @@ def render(tables: dict[str, pd.DataFrame]) -> str:
                 points.setdefault(corpus, []).append((name, checkpoints(scores, corpus)[-1]))
     made = [html.section(f"corpus-{number}", f"On {corpus}", _table(each)) for number, (corpus, each) in enumerate(sorted(points.items()))]
     says = (
-        "The last checkpoint of every run; click a heading to sort. Layers of a tokenizer add up its codebooks, those of an encoder are its "
-        "hidden states. Distances are in % over random (lower is closer), ± half the 95 % "
+        "The last checkpoint of every run; click a heading to sort. Layers of a tokenizer add up its codebooks, those of an encoder "
+        "are its hidden states. Distances are in % over random (lower is closer), ± half the 95 % "
         f"interval; where that holds 0 and is more than {100 * words.NARROW:g} %, nothing can be told. "
         "Runs of other corpora or sizes cannot be held against each other; probe.py ckpt=A against=B compares two item by item."
     )
