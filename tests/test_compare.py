@@ -139,7 +139,8 @@ def test_a_verdict_needs_the_corrected_p():
 def test_a_sentence_says_which_slices_it_is_of():
     words = WORDS[:4]
     rows = {"a": words, "cluster": words, "value": np.array([0.1, 0.2, 0.3, 0.4])}
-    blocks = [Items(probe="text_alignment", metric="cka", setting="text", layer="1", slice=slice, **rows) for slice in ("audio", "features")]
+    keys = {"probe": "text_alignment", "metric": "cka", "setting": "text", "layer": "1"}
+    blocks = [Items(**keys, slice=slice, **rows) for slice in ("audio", "features")]
     a, b = (Results(Context(run=run, codec="c", revision=run, corpus="c", corpus_sha256="c"), items=blocks) for run in ("a", "b"))
     said = sentences(paired([a], [b]))
     assert [line.split(":")[0] for line in said] == ["cka, layer 1, audio slices", "cka, layer 1, features slices"]
