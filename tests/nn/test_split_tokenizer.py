@@ -136,7 +136,7 @@ def test_the_semantic_codebook_alone_is_untouched_by_the_acoustic_ones():
     assert torch.autograd.grad(out.z_1.sum(), [tokenizer.quantizer.acoustic_in.weight], allow_unused=True) == (None,)
 
 
-@pytest.mark.parametrize("rate, frames", [(25.0, 26), (12.5, 13), (6.25, 7)])
+@pytest.mark.parametrize("rate, frames", [(50.0, 51), (25.0, 26), (12.5, 13), (6.25, 7)])
 def test_shapes_rates_and_live_gradients(rate, frames):
     tokenizer = trained(frame_rate=rate).train()
     wav = speech(1, samples=16100)
@@ -238,7 +238,7 @@ def test_speech_reaches_the_latent_and_the_audio_at_the_start():
 
 def test_what_cannot_be_made_is_told(tmp_path):
     for changes, said in (
-        ({"frame_rate": 20.0}, "frame_rate=20: 25 or 12.5 or 6.25"),
+        ({"frame_rate": 20.0}, "frame_rate=20: 50 or 25 or 12.5 or 6.25"),
         ({"sample_rate": 22050}, "sample_rate=22050: 16000 or 24000"),
         ({"codebook_dim": 16}, "codebook_dim must not be dim"),
         ({"order": "both"}, "order=both: parallel or serial"),

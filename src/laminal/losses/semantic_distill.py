@@ -11,7 +11,7 @@ from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, masked_
 from laminal.nn.tokenizer import TokenizerOutput
 from laminal.teachers.base import FrameTeacher
 
-AXES = ("frame", "dimension")
+AXES = ("frame", "dimension", "squared")
 
 
 class SemanticDistillLoss(Loss):
@@ -20,6 +20,8 @@ class SemanticDistillLoss(Loss):
     `axis="frame"`: mean over frames of 1 - cos (arXiv 2507.06802, which names HuBERT but not its layer: that is the teacher's own choice).
     `axis="dimension"`: SpeechTokenizer's (arXiv 2308.16692, section 3.2): for each of the teacher's dimensions -log sigmoid of the cosine
     along time, here of sequences centred over time, since a constant offset would otherwise carry most of it.
+    `axis="squared"`: mean squared error over frames and dimensions, the regression of features that LM-SPT (arXiv 2506.16738) holds its
+    own loss against (see `reconstruct_match`).
     Logged: `cosine` and `centred_cosine`, per frame, the latter after subtracting each crop's mean over time: a student that is constant
     in time reaches 0.78 of the first with HuBERT, and 0 of the second.
     `width`: of z_1. Where the tokenizer's frames are longer than the teacher's by a whole factor the teacher's are averaged.
@@ -47,6 +49,8 @@ class SemanticDistillLoss(Loss):
             self.logged = {"cosine": masked_mean(cosine, mask).detach(), "centred_cosine": masked_mean(centred, mask).detach()}
             if self.axis == "frame":
                 return masked_mean(1 - cosine, mask)
+            if self.axis == "squared":
+                return masked_mean((student - target).square().mean(2), mask)
             along_time = nn.functional.cosine_similarity(_centred(student, mask), _centred(target, mask), dim=1)  # b d
             rows = mask.any(dim=1, keepdim=True).expand_as(along_time)
             return masked_mean(-nn.functional.logsigmoid(along_time), rows)

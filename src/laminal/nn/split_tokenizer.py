@@ -14,10 +14,10 @@ from laminal.nn.start import LEVEL, QUIET, keep_variance
 from laminal.nn.tokenizer import TrainedTokenizer
 
 # strides of the decoder by sample rate and frame rate, Hz; a further convolution of stride 2 stands between them and the quantizer, as in
-# MimiModel, which asks for one. From the rate of EnCodec's grid on, strides are lengthened where audio is finest: lower rates cost less
+# MimiModel, which asks for one. Strides are lengthened where audio is finest, so a lower rate costs less; 50 Hz is for comparison
 STRIDES: dict[int, dict[float, tuple[int, ...]]] = {
-    16000: {25.0: (8, 5, 4, 2), 12.5: (8, 5, 4, 4), 6.25: (8, 8, 5, 4)},
-    24000: {25.0: (8, 6, 5, 2), 12.5: (8, 6, 5, 4), 6.25: (8, 8, 6, 5)},  # 12.5: Mimi's own
+    16000: {50.0: (5, 4, 4, 2), 25.0: (8, 5, 4, 2), 12.5: (8, 5, 4, 4), 6.25: (8, 8, 5, 4)},
+    24000: {50.0: (6, 5, 4, 2), 25.0: (8, 6, 5, 2), 12.5: (8, 6, 5, 4), 6.25: (8, 8, 6, 5)},  # 12.5: Mimi's own
 }
 RATES = sorted({rate for rates in STRIDES.values() for rate in rates}, reverse=True)
 WINDOW = 250  # frames before it that its transformers look back on, as in Mimi
