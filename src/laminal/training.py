@@ -174,7 +174,9 @@ def parts(config: DictConfig) -> Parts:
     corpus = experiment.corpus(config)
     split = experiment.split(config, corpus)
     data = Data(config, corpus, split)
-    return Parts(corpus, split, data, task_of(config, data.start_up), experiment.probes(config.probes, corpus, split))
+    task = task_of(config, data.start_up)
+    task.objective.attend(lambda: data.crops().sentences)
+    return Parts(corpus, split, data, task, experiment.probes(config.probes, corpus, split))
 
 
 def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:

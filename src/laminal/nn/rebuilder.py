@@ -30,11 +30,10 @@ class Rebuilder(nn.Module):
             upsampling_ratios=list(strides(sample_rate, frame_rate)), upsample_groups=width, num_hidden_layers=transformer_layers,
             intermediate_size=4 * width, num_attention_heads=heads, num_key_value_heads=heads, sliding_window=WINDOW,
         )  # fmt: skip
-        self.decoder: Any = MimiDecoderModel(MimiDecoderConfig(**config.to_dict()))
-        keep_variance(self.decoder, [(self.decoder.decoder_seanet.layers[-1].conv, QUIET), (self.decoder.upsample.conv, 1 / LEVEL)])
+        decoder: Any = MimiDecoderModel(MimiDecoderConfig(**config.to_dict()))
+        keep_variance(decoder, [(decoder.decoder_seanet.layers[-1].conv, QUIET), (decoder.upsample.conv, 1 / LEVEL)])
+        self.decoder = decoder
 
     def forward(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b t"]:
         """Give audio, whole frames."""
         return self.decoder(z.transpose(1, 2)).audio_values[:, 0]
-
-
