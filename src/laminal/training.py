@@ -117,9 +117,11 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
             log.warning("losses.%s.start %d is after the last step of %d: it plays no part", name, section["start"], total)
     balancer = None if config.balancer is None else partial(Balancer, **plain(config.balancer))
     lightning.seed_everything(config.seed, verbose=False)  # the losses' heads draw from the global generator
+    tokenizer, objective = tokenizer_of(recipe), build_objective(losses, balancer)
+    objective.check(tokenizer.frame_rate)
     return TokenizerTask(
-        tokenizer_of(recipe),
-        build_objective(losses, balancer),
+        tokenizer,
+        objective,
         OptimizerSettings(**plain(config.optimizer)),
         recipe=recipe,
         total_steps=total,

@@ -62,6 +62,9 @@ class Loss(nn.Module):
     def fit(self, batches: Sequence[Batch], sample_rate: int) -> None:
         """Estimate from training batches, at `sample_rate` Hz, what the loss needs before the first step."""
 
+    def check(self, frame_rate: float) -> None:
+        """Raise RequestError where the loss cannot take a tokenizer of `frame_rate` Hz; asked before anything runs."""
+
     def attend(self, sentences: Sentences) -> None:
         """Take the sentences that `Batch.span_token` counts in."""
 

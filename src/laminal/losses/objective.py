@@ -111,6 +111,11 @@ class Objective(nn.Module):
             if not loss.ready:
                 loss.fit(batches, sample_rate)
 
+    def check(self, frame_rate: float) -> None:
+        """Raise RequestError where a loss cannot take a tokenizer of `frame_rate` Hz."""
+        for _, loss in self._losses():
+            loss.check(frame_rate)
+
     def attend(self, sentences: Callable[[], Sentences]) -> None:
         """Give the losses that read the training corpus's sentences; they are not made where none does."""
         reading = [loss for _, loss in self._losses() if loss.needs_sentences]

@@ -67,6 +67,14 @@ class ReconstructMatchLoss(Loss):
         self.logged = {"explained": 1 - error.detach() / spread.clamp(min=torch.finfo(spread.dtype).tiny)}
         return error
 
+    def check(self, frame_rate: float) -> None:
+        """Raise RequestError where the decoder is made for another rate."""
+        if self.decoder is not None and frame_rate != self.frame_rate:
+            raise RequestError(
+                f"reconstruct_match decodes {self.frame_rate:g} frames/s, the tokenizer gives {frame_rate:g}; "
+                f"say losses.reconstruct_match.frame_rate={frame_rate:g}"
+            )
+
     def rebuilt(self, out: TokenizerOutput) -> Float[Tensor, "b t"]:
         """Give the audio of z_1 alone, at the tokenizer's rate, whole frames."""
         z_1 = out.z_1 if self.gradient else out.z_1.detach()
@@ -74,11 +82,7 @@ class ReconstructMatchLoss(Loss):
             if out.decode is None:
                 raise RequestError("reconstruct_match decoder 'shared': this tokenizer gives losses no decoder; use decoder=own")
             return out.decode(z_1)
-        if out.frame_rate != self.frame_rate:
-            raise RequestError(
-                f"reconstruct_match decodes {self.frame_rate:g} frames/s, the tokenizer gives {out.frame_rate:g}; "
-                f"say losses.reconstruct_match.frame_rate={out.frame_rate:g}"
-            )
+        self.check(out.frame_rate)
         return self.decoder(z_1)
 
 
