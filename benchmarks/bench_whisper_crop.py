@@ -1,7 +1,7 @@
 """The Whisper teacher on crops against its padded 30 s window, as `reconstruct_match` asks it: frames of original and rebuilt audio.
 
-One thread, wall time; 2 crops of 1 s, the weights of $LAMINAL_WEIGHTS (default ../shared/weights) or, without them, a random copy of the same
-size. The window's positions are not cut: all 1,500 frames go through the layers, and the crop's are taken from them.
+One thread, wall time; 2 crops of 1 s, the weights of $LAMINAL_WEIGHTS (default ../shared/weights) or, without them, a random copy of
+the same size. The window's positions are not cut: all 1,500 frames go through the layers, and the crop's are taken from them.
 """
 
 import os
@@ -15,9 +15,8 @@ from laminal import compat
 from laminal.teachers.whisper import WhisperTeacher
 
 SECONDS, CROPS, ROUNDS, WINDOW = 1, 2, 3, 480_000
-WEIGHTS = (
-    Path(os.environ.get("LAMINAL_WEIGHTS", Path(__file__).resolve().parents[1] / ".." / "shared" / "weights")) / "whisper_base_encoder"
-)
+SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "weights"
+WEIGHTS = Path(os.environ.get("LAMINAL_WEIGHTS", SHARED)) / "whisper_base_encoder"
 
 
 def window(teacher: WhisperTeacher, wav: torch.Tensor) -> torch.Tensor:

@@ -114,7 +114,7 @@ WRONG = [
     (
         "semantic_rvq",
         ["tokenizer.ratios=[5,5,4,2]"],
-        "the teacher has 50 frames/s, the tokenizer 80: not a whole multiple; choose a tokenizer",
+        "50 frames/s, the tokenizer 80: not a whole multiple; choose a tokenizer",
     ),
     ("semantic_rvq", ["tokenizer.ratios=[8,5,4,3]"], "the teacher has 50 frames/s, the tokenizer 33.3333"),
     ("lm_spt", ["losses.text_distill.weight=1", "teachers.text=sentences", "teachers.text.path=/nowhere"], "/nowhere"),
