@@ -68,7 +68,8 @@ assert not any(name.split(".")[0] == "laminal" for name in sys.modules)
 
 
 def test_mimi_model_alone_gives_identical_codes_and_audio(tmp_path):
-    shapes = {"25": {}, "12.5": {"frame_rate": 12.5, "transformer_layers": 0}, "6.25": {"frame_rate": 6.25, "codebook_size": 128}}
+    changes = {"50": {}, "25": {}, "12.5": {"transformer_layers": 0}, "6.25": {"codebook_size": 128}}
+    shapes = {rate: {"frame_rate": float(rate)} | change for rate, change in changes.items()}
     tokenizers = {name: trained(**changes) for name, changes in shapes.items()}
     wav = speech(7, batch=3, samples=18123)
     np.save(tmp_path / "wav.npy", wav.numpy())
