@@ -21,7 +21,16 @@ from laminal.corpora.split import Split
 from laminal.errors import DataError, RequestError
 from laminal.measures.cca import fold_of_groups
 from laminal.probes.task_features import (
-    NOT_FINITE, CodecFrames, Column, Level, LogMelFrames, Source, TeacherFrames, check_modes, column_order, pooled,
+    NOT_FINITE,
+    CodecFrames,
+    Column,
+    Level,
+    LogMelFrames,
+    Source,
+    TeacherFrames,
+    check_modes,
+    column_order,
+    pooled,
 )  # fmt: skip
 from laminal.probes.task_rows import column_name, mean_rows
 from laminal.progress import track

@@ -21,7 +21,19 @@ from laminal.errors import DataError, RequestError
 from laminal.measures.bootstrap import interval, multiplicities, pair_weights
 from laminal.measures.eer import equal_error_rate, trial_errors
 from laminal.probes.task_features import (
-    NOT_FINITE, CodecFrames, Column, Level, LogMelFrames, TEACHER, Source, check_modes, column_order, folds_of, pooled, unheard, voice_of,
+    NOT_FINITE,
+    TEACHER,
+    CodecFrames,
+    Column,
+    Level,
+    LogMelFrames,
+    Source,
+    check_modes,
+    column_order,
+    folds_of,
+    pooled,
+    unheard,
+    voice_of,
 )  # fmt: skip
 from laminal.probes.task_rows import column_name
 from laminal.probes.units import in_turn

@@ -20,7 +20,17 @@ from laminal.errors import DataError, RequestError
 from laminal.probes.ctc import CtcSize, read, symbol_rate, train
 from laminal.probes.recognition import spoken_words
 from laminal.probes.task_features import (
-    NOT_FINITE, CodecFrames, Column, Level, LogMelFrames, Source, TeacherFrames, check_modes, column_order, folds_of, unheard,
+    NOT_FINITE,
+    CodecFrames,
+    Column,
+    Level,
+    LogMelFrames,
+    Source,
+    TeacherFrames,
+    check_modes,
+    column_order,
+    folds_of,
+    unheard,
 )  # fmt: skip
 from laminal.probes.task_rows import column_name, mean_rows
 from laminal.probes.units import in_turn
@@ -126,7 +136,7 @@ class Transcription:
     def _written(
         self, heard: Sequence[Utterance], fold: Int[np.ndarray, " u"], frames: list[Float[np.ndarray, "_ d"]], rate: float
     ) -> dict[int, list[int]]:
-        """What is written of each tested utterance, by its place, as numbers of symbols from 1."""
+        """Write each tested utterance down, by its place, as numbers of symbols from 1."""
         number = {symbol: place for place, symbol in enumerate(self.alphabet, start=1)}
         said = [[number[symbol] for symbol in symbols_of(utterance, self.target)] for utterance in heard]
         found: dict[int, list[int]] = {}
