@@ -45,10 +45,9 @@ class Style:
 
     def of(self, voice: espeak.Voice) -> espeak.Voice:
         """Give the voice in this style."""
-        kept = {"pitch": voice.pitch + self.pitch, "pitch_range": voice.pitch_range + self.pitch_range}
-        clipped = {name: int(np.clip(value, 0, 99)) for name, value in kept.items()}
+        pitch, spread = (int(np.clip(value, 0, 99)) for value in (voice.pitch + self.pitch, voice.pitch_range + self.pitch_range))
         variant = voice.variant if self.variant is None else self.variant
-        return replace(voice, variant=variant, rate=round(voice.rate * self.rate), **clipped)
+        return replace(voice, variant=variant, rate=round(voice.rate * self.rate), pitch=pitch, pitch_range=spread)
 
 
 STYLES = {

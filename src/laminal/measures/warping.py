@@ -1,4 +1,4 @@
-"""Two utterances of one text, by different speakers at different speeds, laid on each other: mel-cepstral distortion along the best path."""
+"""Two utterances of one text, by different speakers at different speeds: mel-cepstral distortion along the best path between them."""
 
 import math
 

@@ -73,7 +73,7 @@ def _other(target: list[Utterance], saying: Utterance | None) -> list[Utterance]
 
 
 def _stretch(utterance: Utterance, seconds: float, count: int | None = None) -> tuple[Excerpt, int]:
-    """The first words that fit into `seconds`, or the first `count` words, with what lies LEAD around them; and how many they are."""
+    """Cut the first words that fit into `seconds`, or the first `count`, with LEAD around them; give also how many they are."""
     words = utterance.words
     begin = max(0.0, words[0].start - LEAD) if words else 0.0
     begin = int(begin * TICK) / TICK

@@ -58,7 +58,7 @@ class Paralinguistic:
         codebooks: Sequence[int] | None, modes: Sequence[str], folds: int, penalty: float, teacher: FrameTeacher | None, draws: int,
         seed: int, cache: str | bool | None = None,
     ):  # fmt: skip
-        """`labelled`: the corpus with classes, None for `corpus` itself; `utterances`: at most so many, in turn from each speaker and class.
+        """`labelled`: the corpus with classes, None for `corpus` itself; `utterances`: at most so many, of each speaker and class in turn.
 
         `penalty`: of the squared weights; `teacher`: None for no ceiling. Raises RequestError where there are no classes.
         """
@@ -70,7 +70,7 @@ class Paralinguistic:
         source = corpus if labelled is None else labelled
         if not isinstance(source, LabelledCorpus):
             raise RequestError(
-                f"corpus {source.name} has no classes (no emotion, no style), so none can be told: give paralinguistic a corpus that has, as "
+                f"corpus {source.name} has no classes (no emotion, no style), so none can be told: give a corpus that has, as "
                 "probes.paralinguistic.labelled={_target_: laminal.corpora.ravdess.ravdess, root: DIR}, or leave it out"
             )
         if len(source.speakers) < 2:

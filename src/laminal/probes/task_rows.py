@@ -28,7 +28,7 @@ def mean_rows(
     drawn = multiplicities(len(names), draws, facts["seed"])[:, row] * weight
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = interval((drawn @ value / drawn.sum(1))[:, None])
-    where = {"setting": column.setting, "layer": column.layer, "layer_mode": column.mode}
+    where: dict[str, Any] = {"setting": column.setting, "layer": column.layer, "layer_mode": column.mode}
     yield Score(
         **facts, **where, value=float(np.average(value, weights=weight)), low=float(low[0]), high=float(high[0]), n=n or len(items),
         clusters=len(names), chance=chance,

@@ -66,14 +66,14 @@ class Original:
 
 
 class VoiceConversion:
-    """Codebooks 1 .. k of a source, k + 1 .. K of a reference by another speaker: whose voice, whose melody, whose words come out?
+    """Codebooks 1 .. k of a source and the others of another speaker, decoded: whose voice, whose melody, whose words are they.
 
     `similarity_to_target` and `similarity_to_source`: cosine of the speaker teacher's embeddings with the recorded reference and source;
     `f0_correlation` with the source's log F0; `mcd` (dB, along the best warping path) to the target speaker's own saying of the same words,
     where the corpus has one; `wer` of the source's words by the recogniser `asr`. Layer k; settings beside it: `source`, the source through
     the codec unconverted (nothing of the target), and `target`, the reference so (its voice and none of the words; for mcd the target's own
-    saying: the best there can be). Chance is the converted speech held against the next pair of other speakers. Intervals resample speakers,
-    a pair weighing the product of its two.
+    saying: the best there can be). Chance is the converted speech held against the next pair of other speakers. Intervals resample
+    speakers, a pair weighing the product of its two.
     """
 
     name = "voice_conversion"
