@@ -36,7 +36,7 @@ class Reader(nn.Module):
 
     def __init__(self, dim: int, symbols: int, frame_rate: float, width: int, rate: float):
         super().__init__()
-        self.stride, self.repeat = max(1, round(frame_rate / rate)), max(1, round(rate / frame_rate))
+        self.stride, self.repeat = max(1, int(frame_rate / rate)), math.ceil(rate / frame_rate)
         reach = 2 * self.stride + 1
         self.enter = nn.Linear(dim, width)
         self.slow = nn.Conv1d(width, width, reach, self.stride, padding=self.stride)
@@ -78,7 +78,7 @@ def symbol_rate(said: Sequence[tuple[Sequence[object], float]]) -> float:
     return RATES[sum(needed) > CROWDED * len(needed)]
 
 
-Item = tuple[Float[np.ndarray, "n d"], Sequence[int]]  # frames and the numbers of their symbols, from 1
+Item = tuple[Float[np.ndarray, "_ d"], Sequence[int]]  # frames and the numbers of their symbols, from 1
 
 
 def train(items: Sequence[Item], symbols: int, frame_rate: float, size: CtcSize, seed: int) -> Reader:

@@ -35,7 +35,6 @@ from laminal.probes.task_features import (
 from laminal.probes.task_rows import column_name, mean_rows
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
-from laminal.teachers.base import FrameTeacher
 
 ROUNDS = 1000  # of the classifier's solver
 
@@ -55,12 +54,12 @@ class Paralinguistic:
 
     def __init__(
         self, corpus: Corpus, split: Split | None, *, labelled: LabelledCorpus | None, utterances: int | None,
-        codebooks: Sequence[int] | None, modes: Sequence[str], folds: int, penalty: float, teacher: FrameTeacher | None, draws: int,
+        codebooks: Sequence[int] | None, modes: Sequence[str], folds: int, penalty: float, teacher: Any, draws: int,
         seed: int, cache: str | bool | None = None,
     ):  # fmt: skip
         """`labelled`: the corpus with classes, None for `corpus` itself; `utterances`: at most so many, of each speaker and class in turn.
 
-        `penalty`: of the squared weights; `teacher`: None for no ceiling. Raises RequestError where there are no classes.
+        `penalty`: of the squared weights; `teacher`: a FrameTeacher, None for no ceiling. Raises RequestError where there are no classes.
         """
         check_modes(self.name, modes)
         if folds < 2 or penalty <= 0:

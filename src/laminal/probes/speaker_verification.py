@@ -39,7 +39,6 @@ from laminal.probes.task_rows import column_name
 from laminal.probes.units import in_turn
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
-from laminal.teachers.base import SpeakerTeacher
 
 SHORTEST = 1.0  # s of a stretch
 FEWEST = 10  # trials on either side
@@ -82,12 +81,13 @@ class SpeakerVerification:
 
     def __init__(
         self, corpus: Corpus, split: Split | None, *, utterances: int, seconds: float, stretches: int, trials: int,
-        codebooks: Sequence[int] | None, modes: Sequence[str], folds: int, teacher: SpeakerTeacher | None, draws: int, seed: int,
+        codebooks: Sequence[int] | None, modes: Sequence[str], folds: int, teacher: Any, draws: int, seed: int,
         cache: str | bool | None = None,
     ):  # fmt: skip
         """At most `stretches` of `seconds` from each utterance; `trials` of one speaker; `codebooks`: None for all of up to 8.
 
-        `teacher`: None for no ceiling. Raises RequestError for a corpus that does not say who speaks, and for impossible sizes.
+        `teacher`: a SpeakerTeacher, None for no ceiling. Raises RequestError for a corpus that does not say who speaks, and for sizes that
+        are too small.
         """
         check_modes(self.name, modes)
         if seconds < SHORTEST or stretches < 1 or trials < FEWEST or folds < 2:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Column:
 Frames = dict[Column, Float[np.ndarray, "n d"]]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Gives the frames of an utterance, in all its columns."""
 

@@ -6,7 +6,7 @@ ceiling beside them; they are no recogniser's.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -36,13 +36,11 @@ from laminal.probes.task_rows import column_name, mean_rows
 from laminal.probes.units import in_turn
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
-from laminal.teachers.base import FrameTeacher
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
 LONGEST = 30.0  # s: longer utterances are left out, they would fill a batch alone
 FEWEST = 2  # utterances in a fold
 KEPT = np.float16  # half the memory of a hidden state, whose rounding is far below what a codebook drops
-Target = Literal["characters", "phones"]
 
 
 class Transcription:
@@ -59,11 +57,11 @@ class Transcription:
     metrics = {"cer": True, "wer": True, "per": True}
 
     def __init__(
-        self, corpus: Corpus, split: Split | None, *, utterances: int, target: Target, codebooks: Sequence[int] | None,
-        modes: Sequence[str], folds: int, tested: int, width: int, steps: int, teacher: FrameTeacher | None, draws: int, seed: int,
+        self, corpus: Corpus, split: Split | None, *, utterances: int, target: str, codebooks: Sequence[int] | None,
+        modes: Sequence[str], folds: int, tested: int, width: int, steps: int, teacher: Any, draws: int, seed: int,
         cache: str | bool | None = None,
     ):  # fmt: skip
-        """`codebooks`: None for all of up to 8, else 1, 2, 4 .. and the last; `modes`: single, cumulative; `teacher`: None for no ceiling.
+        """`codebooks`: None for all of up to 8, else 1, 2, 4 .. and the last; `teacher`: a FrameTeacher, None for no ceiling.
 
         Raises RequestError for a corpus without transcripts (or phones), and for impossible sizes.
         """
@@ -76,7 +74,7 @@ class Transcription:
             raise RequestError(f"transcription: width={width} steps={steps}: at least 8 and 1; 128 and 400 are usual")
         if teacher is not None and not hasattr(teacher, "frames"):
             raise RequestError("transcription.teacher gives one vector for all; name a teacher of frames, as hubert or whisper")
-        self.target: Target = target
+        self.target = target
         if not any(symbols_of(utterance, target) for utterance in corpus):
             lack = "transcripts" if target == "characters" else "aligned phones"
             cure = "*.trans.txt or NAME.txt beside the audio" if target == "characters" else "TextGrids, or say target=characters"
@@ -170,7 +168,7 @@ class Transcription:
         return [self.alphabet[number - 1] for number in numbers]
 
 
-def symbols_of(utterance: Utterance, target: Target) -> list[str]:
+def symbols_of(utterance: Utterance, target: str) -> list[str]:
     """Letters of the text, words parted by one blank; or the phones of the alignment."""
     if target == "phones":
         return [phone.label for phone in utterance.phones]

@@ -31,7 +31,6 @@ from laminal.probes.recognition import Recogniser, word_error_rate
 from laminal.probes.task_features import unheard
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
-from laminal.teachers.base import SpeakerTeacher
 
 FEWEST = 2  # pairs
 SOURCE, TARGET = "source", "target"  # copies: through the codec, unconverted
@@ -81,7 +80,7 @@ class VoiceConversion:
     metrics = dict.fromkeys(UNITS, True) | {f"{setting}/{metric}": False for setting in (SOURCE, TARGET) for metric in UNITS}
 
     def __init__(
-        self, corpus: Corpus, split: Split | None, *, pairs: int, seconds: float, content: Sequence[int], speaker: SpeakerTeacher,
+        self, corpus: Corpus, split: Split | None, *, pairs: int, seconds: float, content: Sequence[int], speaker: Any,
         asr: str | None, draws: int, seed: int, cache: str | bool | None = None,
     ):  # fmt: skip
         """`pairs` of stretches of at most `seconds`; `content`: counts of codebooks that are the source's; `asr`: None for no word errors.
