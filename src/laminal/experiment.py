@@ -76,7 +76,7 @@ def probes(configs: Mapping[str, DictConfig | None], of: Corpus, by: Split | Non
             value = section.get(key)
             if isinstance(value, int | float) and value < least:
                 raise RequestError(f"probes.{name}.{key}={value}: at least {least}; raise it")
-    with torch.random.fork_rng(devices=[]):  # a probe may hold a teacher, and networks draw when they are made: the training must not notice
+    with torch.random.fork_rng(devices=[]):  # a probe may hold a teacher, and networks draw when they are made
         return {name: build(section, f"probes.{name}", corpus=of, split=by) for name, section in sections.items()}
 
 
