@@ -18,7 +18,7 @@ from laminal.results import Items, Score, Undefined
 CLASSES = ("calm", "loud", "odd")
 SETTINGS = {
     "labelled": None, "utterances": None, "codebooks": None, "modes": ["single", "cumulative"], "folds": 3, "penalty": 10.0,
-    "teacher": None, "draws": 1000, "seed": 0,
+    "teacher": None, "draws": 200, "seed": 0,
 }  # fmt: skip
 
 

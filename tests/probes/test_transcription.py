@@ -17,7 +17,7 @@ from oracle_pairs import FakeCodec, noise_corpus
 
 SETTINGS = {
     "utterances": 24, "target": "phones", "codebooks": [1], "modes": ["single", "cumulative"], "folds": 2, "tested": 1, "width": 40,
-    "steps": 90, "teacher": None, "draws": 1000, "seed": 0,
+    "steps": 90, "teacher": None, "draws": 200, "seed": 0,
 }  # fmt: skip
 
 

@@ -44,6 +44,7 @@ SHORTEST = 1.0  # s of a stretch
 FEWEST = 10  # trials on either side
 IMPOSTORS = 4  # trials of two speakers for one of the same
 AXES = 64  # of the head, at most
+DECIMALS = 9  # of a cosine: vectors that are alike must not be told apart by rounding
 HEADS = {"": "mean", "lda": "mean and deviation through LDA"}
 METRICS = ("eer", "eer_same_recording")
 
@@ -63,6 +64,18 @@ class Trials:
 
     target: Int[np.ndarray, "p 2"]
     impostor: Int[np.ndarray, "r 2"]
+    weights: tuple[Float[np.ndarray, "p draws"], Float[np.ndarray, "r draws"]]  # of either side: once each, then as speakers are drawn
+    clusters: int  # speakers of the targets
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Stretches that could be read, who speaks in each, the fold of each, and the trials of them by metric."""
+
+    stretches: list[Stretch]
+    speakers: list[str]
+    fold: Int[np.ndarray, " s"]
+    trials: dict[str, Trials]
 
 
 class SpeakerVerification:
@@ -152,8 +165,9 @@ class SpeakerVerification:
             kept += stretches
             for column, values in frames.items():
                 held.setdefault(column, []).extend(pooled(values, source.rate, each.start, each.end) for each in stretches)
+        heard = self._heard(kept)
         for column in track(column_order(held), "layers to verify", len(held)):
-            found = list(self._trials_of(column, kept, np.stack(held[column]), True))
+            found = list(self._trials_of(column, heard, np.stack(held[column]), True))
             for each in source.also(column):
                 yield from (row if isinstance(row, Undefined) else _renamed(row, each) for row in found)
 
@@ -165,21 +179,19 @@ class SpeakerVerification:
             with suppress(DataError):  # listed with the codec
                 voices += [voice_of(self.teacher, self.corpus, utterance, each.start, each.end) for each in stretches]
                 kept += stretches
-        yield from self._trials_of(Column(TEACHER), kept, np.stack(voices), False)
+        yield from self._trials_of(Column(TEACHER), self._heard(kept), np.stack(voices), False)
 
     def _trials_of(
-        self, column: Column, stretches: Sequence[Stretch], values: Float[np.ndarray, "s e"], deviations: bool
+        self, column: Column, heard: Heard, values: Float[np.ndarray, "s e"], deviations: bool
     ) -> Iterator[Score | Items | Undefined]:
         """Rows of one column; `deviations`: the second half of `values` are not means, and only the head sees them."""
         if not np.isfinite(values).all():
             yield Undefined(probe=self.name, what=column_name(column), reason=NOT_FINITE)
             return
-        speakers = [self.corpus[each.utterance].speaker for each in stretches]
-        fold = folds_of(speakers, self.folds)
         for head in HEADS:
-            scored = self._embedded(values, speakers, fold, head, deviations)
-            for metric, trials in self._drawn(stretches, speakers, fold).items():
-                yield from self._rows(column, metric, head, trials, scored, stretches, speakers)
+            vectors = self._embedded(values, heard.speakers, heard.fold, head, deviations)
+            for metric, trials in heard.trials.items():
+                yield from self._rows(column, metric, head, trials, vectors, heard)
 
     def _embedded(
         self, values: Float[np.ndarray, "s e"], speakers: Sequence[str], fold: Int[np.ndarray, " s"], head: str, deviations: bool
@@ -201,12 +213,14 @@ class SpeakerVerification:
         size = np.linalg.norm(found, axis=1, keepdims=True)
         return np.divide(found, size, out=np.zeros_like(found), where=size > 1e-9)
 
-    def _drawn(self, stretches: Sequence[Stretch], speakers: Sequence[str], fold: Int[np.ndarray, " s"]) -> dict[str, Trials]:
+    def _heard(self, stretches: list[Stretch]) -> Heard:
         """Draw trials: of one speaker in turn from each, of two speakers of a fold at random."""
+        speakers = [self.corpus[each.utterance].speaker for each in stretches]
+        fold = folds_of(speakers, self.folds)
         rng = np.random.default_rng([self.seed, 1])
         own: dict[str, list[int]] = {}
-        for row, speaker in enumerate(speakers):
-            own.setdefault(speaker, []).append(row)
+        for number, speaker in enumerate(speakers):
+            own.setdefault(speaker, []).append(number)
         pairs: dict[str, dict[str, list[tuple[int, int]]]] = {metric: {} for metric in METRICS}
         for speaker in sorted(own):
             for place, first in enumerate(own[speaker]):
@@ -215,39 +229,41 @@ class SpeakerVerification:
                     pairs[metric].setdefault(speaker, []).append((first, second))
         targets = {metric: _in_turn(by, self.trials, rng) for metric, by in pairs.items()}
         others = _impostors(own, {speaker: int(fold[rows[0]]) for speaker, rows in own.items()}, IMPOSTORS * self.trials, rng)
-        return {metric: Trials(target, others) for metric, target in targets.items()}
+        names, row = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
+        counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), self.draws, self.seed)])
+        apart = pair_weights(counts, row[others[:, 0]], row[others[:, 1]])
+        trials = {
+            metric: Trials(target, others, (pair_weights(counts, row[target[:, 0]], row[target[:, 1]]), apart), len(np.unique(row[target])))
+            for metric, target in targets.items()
+        }
+        return Heard(stretches, speakers, fold, trials)
 
     def _rows(
-        self, column: Column, metric: str, head: str, trials: Trials, vectors: Float[np.ndarray, "s f"],
-        stretches: Sequence[Stretch], speakers: Sequence[str],
-    ) -> Iterator[Score | Items | Undefined]:  # fmt: skip
+        self, column: Column, metric: str, head: str, trials: Trials, vectors: Float[np.ndarray, "s f"], heard: Heard
+    ) -> Iterator[Score | Items | Undefined]:
         if min(len(trials.target), len(trials.impostor)) < FEWEST:
             if not head:
                 kind = "two recordings" if metric == "eer" else "two stretches of a recording"
                 reason = f"{len(trials.target)} trials of {kind} by a speaker, {FEWEST} are needed; give more of each speaker"
                 yield Undefined(probe=self.name, what=f"{metric} {column_name(column)}", reason=reason)
             return
-        target, impostor = (
-            np.einsum("pf,pf->p", *(vectors[side[:, place]] for place in (0, 1))).round(9) for side in (trials.target, trials.impostor)
-        )
-        names, row = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
-        counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), self.draws, self.seed)])
-        weights = [pair_weights(counts, row[side[:, 0]], row[side[:, 1]]) for side in (trials.target, trials.impostor)]
-        rates = equal_error_rate(target, impostor, *weights)
+        sides = np.concatenate([trials.target, trials.impostor])
+        cosine = np.einsum("pf,pf->p", vectors[sides[:, 0]], vectors[sides[:, 1]]).round(DECIMALS)
+        target, impostor = cosine[: len(trials.target)], cosine[len(trials.target) :]
+        rates = equal_error_rate(target, impostor, *trials.weights)
         low, high = interval(rates[1:, None])
-        clusters = len(np.unique(row[trials.target]))
         told: dict[str, Any] = {"probe": self.name, "metric": metric, "seed": self.seed, "probe_version": self.version, "distance": head}
         told |= {"setting": column.setting, "layer": column.layer, "layer_mode": column.mode}
         yield Score(
-            **told, value=float(rates[0]), low=float(low[0]), high=float(high[0]), n=len(target), clusters=clusters, chance=0.5,
+            **told, value=float(rates[0]), low=float(low[0]), high=float(high[0]), n=len(target), clusters=trials.clusters, chance=0.5,
             higher_is_better=False, unit="error",
         )  # fmt: skip
         if not column.setting:
             errors = np.concatenate(trial_errors(target, impostor))
-            sides = np.concatenate([trials.target, trials.impostor])
             weight = np.repeat([1 / len(target), 1 / len(impostor)], [len(target), len(impostor)])
-            a, b = ([self._named(stretches[number]) for number in side] for side in sides.T.tolist())
-            yield Items(**told, a=a, b=b, cluster=[speakers[number] for number in sides[:, 0].tolist()], value=errors, weight=weight)
+            a, b = ([self._named(heard.stretches[number]) for number in side] for side in sides.T.tolist())
+            cluster = [heard.speakers[number] for number in sides[:, 0].tolist()]
+            yield Items(**told, a=a, b=b, cluster=cluster, value=errors, weight=weight)
 
     def _named(self, stretch: Stretch) -> str:
         return f"{self.corpus[stretch.utterance].id}:{stretch.start:.4f}-{stretch.end:.4f}"
