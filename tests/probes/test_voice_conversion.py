@@ -137,6 +137,9 @@ def test_pairs_lend_no_words_with_the_voice(corpus):
         assert words[0] == words[2] != words[1] and pair.text == " ".join(words[0])
         assert pair.speakers[0] != pair.speakers[1] == pair.saying.utterance.speaker
     assert {sum(pair.speakers[0] == f"s{number}" for pair in pairs[:8]) for number in range(4)} == {2}  # in turn
+    again = tuple(dataclasses.replace(each, id=f"{each.id}-again") for each in corpus)  # who says a sentence twice lends neither
+    for pair in conversion_pairs(Corpus("twice", (*corpus.utterances, *again)), 60, 2.0, 0):
+        assert pair.saying is not None and pair.reference.utterance.text != pair.source.utterance.text
     assert conversion_pairs(corpus, 24, 2.0, 0) == pairs != conversion_pairs(corpus, 24, 2.0, 1)
 
 
