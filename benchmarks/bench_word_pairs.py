@@ -19,7 +19,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from laminal.codecs.encodec import EncodecCodec
 from laminal.corpora.base import Corpus
-from laminal.features import WordFeatures, word_features
+from laminal.features import WordFeatures, features_by_slice
 from laminal.probes.pair_sampling import Sample
 from laminal.probes.word_pairs import WordPairs
 
@@ -87,7 +87,7 @@ def encoding(corpus: Corpus, codec: EncodecCodec) -> list[dict]:
         kept.sample(0)
         cold = seconds(lambda: list(kept.run(codec)))
         warm = seconds(lambda: list(kept.run(codec)))
-        features = seconds(lambda: [word_features(codec, part, kept.sample(0).tokens, slice, kept.cache) for slice in SLICES])
+        features = seconds(lambda: features_by_slice(codec, part, kept.sample(0).tokens, SLICES, kept.cache))
     length = sum(batch.numel() for batch in batches) / codec.sample_rate
     return [
         row(f"word_pairs cold / encoder alone, same batches ({length:.0f} s of speech, both slices)", cold, alone, cold / alone, "<= 1.2"),

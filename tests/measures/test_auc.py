@@ -16,28 +16,31 @@ def loop(smaller, larger, a, b):
     return won / (sum(a) * sum(b))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(1, 6))
-def test_equals_the_double_loop_with_ties_and_weights(seed, p, r, levels):
+@settings(max_examples=90, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.integers(1, 6), st.sampled_from([1, 3, 7, 1e-5]))
+def test_equals_the_double_loop_with_ties_and_weights(seed, p, r, levels, size):
     rng = np.random.default_rng(seed)
-    smaller, larger = rng.integers(levels, size=p).astype(float), rng.integers(levels, size=r).astype(float)
-    a, b = rng.integers(0, 4, (p, 3)) + 0.5, rng.integers(0, 4, (r, 3)) + 0.25
+    smaller, larger = rng.integers(levels, size=(p, 4)).astype(float), rng.integers(levels, size=(r, 4)).astype(float)
+    a, b = (rng.integers(0, 4, (p, 3)) + 0.5) / size, (rng.integers(0, 4, (r, 3)) + 0.25) / size
     found = auc(smaller, larger, a, b)
+    assert found.shape == (3, 4)
     for draw in range(3):
-        assert abs(found[draw] - loop(smaller, larger, a[:, draw], b[:, draw])) < 1e-12
+        for column in range(4):
+            assert abs(found[draw, column] - loop(smaller[:, column], larger[:, column], a[:, draw], b[:, draw])) < 1e-12
 
 
 def test_equals_scikit_learn():
     rng = np.random.default_rng(0)
     near, far = rng.standard_normal(300), rng.standard_normal(500) + 0.3
     truth = np.r_[np.zeros(300), np.ones(500)]
-    ours = auc(near, far, np.ones((300, 1)), np.ones((500, 1)))[0]
+    ours = auc(near[:, None], far[:, None], np.ones((300, 1)), np.ones((500, 1)))[0, 0]
     assert abs(ours - roc_auc_score(truth, np.r_[near, far])) < 1e-12
 
 
 def test_ends_and_nothing():
-    one = np.ones((2, 1))
-    assert auc(np.array([1.0, 2.0]), np.array([3.0, 4.0]), one, one)[0] == 1
-    assert auc(np.array([3.0, 4.0]), np.array([1.0, 2.0]), one, one)[0] == 0
-    assert auc(np.array([1.0, 1.0]), np.array([1.0, 1.0]), one, one)[0] == 0.5
-    assert np.isnan(auc(np.array([1.0, 2.0]), np.array([3.0, 4.0]), 0 * one, one)[0])
+    one, low, high = np.ones((2, 1)), np.array([[1.0, 2.0]]).T, np.array([[3.0, 4.0]]).T
+    assert auc(low, high, one, one)[0] == 1
+    assert auc(high, low, one, one)[0] == 0
+    assert auc(one, one, one, one)[0] == 0.5
+    assert np.isnan(auc(low, high, 0 * one, one)[0])
+    assert auc(low[:, :0], high[:, :0], one, one).shape == (1, 0)

@@ -249,5 +249,5 @@ def test_the_latex_table_escapes_and_balances(run):
     assert r"a\_b\&c\%\{\}\textbackslash{}x" in made
     body = made[made.index(r"\toprule") : made.index(r"\bottomrule")]
     counts = {line.count("&") for line in body.splitlines() if line.endswith(r"\\")}
-    assert counts == {3 + 2}, "three settings and two unit measures beside the layer"
+    assert counts == {3 + 3}, "three settings and three unit measures beside the layer"
     assert len(SETTINGS) == 5

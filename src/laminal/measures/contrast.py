@@ -74,10 +74,11 @@ def contrasts(pairs: Drawn, random: Drawn, same_order: Sequence[int]) -> dict[st
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = difference / random.means
     areas = np.full(pairs.means.shape, np.nan)
+    defined = np.isfinite(pairs.means[0] + random.means[0])
+    own = [column for column, source in enumerate(same_order) if source == column and defined[column]]
+    areas[:, own] = auc(pairs.values[:, own], random.values[:, own], pairs.weights, random.weights)
     for column, source in enumerate(same_order):
-        if source == column and np.isfinite(pairs.means[0, column] + random.means[0, column]):
-            areas[:, column] = auc(pairs.values[:, column], random.values[:, column], pairs.weights, random.weights)
-        elif 0 <= source < column:
+        if 0 <= source < column:
             areas[:, column] = areas[:, source]
     found = {"mean": pairs.means, "minus_random": difference, "over_random": relative, "auc": areas}
     return {metric: estimate(draws) for metric, draws in found.items()}

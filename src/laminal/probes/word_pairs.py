@@ -13,7 +13,7 @@ from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
-from laminal.features import Mode, Slice, WordFeatures, fill, word_features
+from laminal.features import Mode, Slice, WordFeatures, features_by_slice, fill
 from laminal.measures.bootstrap import multiplicities
 from laminal.measures.contrast import Drawn, drawn
 from laminal.measures.distances import DISTANCES, Distance, pair_distances
@@ -107,7 +107,7 @@ class WordPairs:
         return self._samples[seed]
 
     def _sampled(self, codec: Codec, sample: Sample, seed: int) -> Iterator[Score | Items | Undefined]:
-        words = {slice: word_features(codec, self.corpus, sample.tokens, slice, self.cache) for slice in self.slices}
+        words = features_by_slice(codec, self.corpus, sample.tokens, self.slices, self.cache)
         yield from self.scored(sample, words, seed)
 
     def scored(self, sample: Sample, words: dict[Slice, WordFeatures], seed: int) -> Iterator[Score | Items | Undefined]:
