@@ -1,6 +1,6 @@
 """Whether codebooks part what is said from who says it: the first codebooks of one speaker, the others of another, decoded together.
 
-The task of arXiv 2507.06802 (voice conversion), in the manner of SpeechTokenizer (arXiv 2308.16692): utterances differ in length, so the
+The task of arXiv 2507.06802 (voice conversion). Utterances differ in length, and the paper does not say what is done about it: here the
 acoustic codes of the reference are cut, or repeated from their start, to the length of the source's content codes.
 """
 
