@@ -21,7 +21,7 @@ FAMILY = ("probe", "metric", "setting", "split", "slice", "distance", "layer_mod
 SHARED = 0.5  # of the items of either side: with fewer in common the two were not probed alike
 SURE = 0.05
 HEADLINES = ("near_homophone", "synonym_core", "synonym")
-TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_gain", "abx_across", "cka")
+TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_gain", "abx_across", "cka", "cer", "eer", "uar", "similarity_to_target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,9 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
 
 DIRECTIONS = {
     "pesq": True, "stoi": True, "estoi": True, "si_sdr": True, "speaker_similarity": True, "f0_correlation": True, "mel_distance": False,
-    "phone_gain": True, "mcd": False, "voicing_error": False, "wer": False, "abx_within": False, "abx_across": False, "cka": True,
+    "phone_gain": True, "mcd": False, "voicing_error": False, "wer": False, "cer": False, "per": False, "eer": False,
+    "eer_same_recording": False, "uar": True, "similarity_to_target": True, "similarity_to_source": False, "abx_within": False,
+    "abx_across": False, "cka": True,
 }  # fmt: skip
 
 
@@ -303,7 +305,8 @@ def _ends(found: Sequence[Comparison], names: tuple[str, str]) -> set[str]:
 def _what(each: Comparison) -> str:
     if each.probe == "reconstruction":
         return f"{each.metric} with {'all' if each.layer == LAST else each.layer} codebooks"
-    return f"{each.metric}, {_layer(each)}" + (f", {each.slice} slices" if each.slice else "")
+    through = " through a head" if each.distance == "lda" else ""
+    return f"{each.metric}{through}, {_layer(each)}" + (f", {each.slice} slices" if each.slice else "")
 
 
 def _layer(each: Comparison) -> str:

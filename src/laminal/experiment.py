@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import hydra.utils
+import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -75,7 +76,8 @@ def probes(configs: Mapping[str, DictConfig | None], of: Corpus, by: Split | Non
             value = section.get(key)
             if isinstance(value, int | float) and value < least:
                 raise RequestError(f"probes.{name}.{key}={value}: at least {least}; raise it")
-    return {name: build(section, f"probes.{name}", corpus=of, split=by) for name, section in sections.items()}
+    with torch.random.fork_rng(devices=[]):  # a probe may hold a teacher, and networks draw when they are made
+        return {name: build(section, f"probes.{name}", corpus=of, split=by) for name, section in sections.items()}
 
 
 def trusted(config: DictConfig, source: str) -> DictConfig:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from laminal.atomic import write_text
 from laminal.compare import SURE
-from laminal.report import charts, frames, html, page, provenance, published, words
+from laminal.report import charts, frames, html, page, provenance, published, tasks, words
 from laminal.report.board import METRICS, Board, row
 from laminal.report.headlines import RECONSTRUCTION, SETTINGS, UNITS
 from laminal.report.selection import Checkpoint, checkpoints, corpora
@@ -48,7 +48,8 @@ def render(folder: Path, scores: pd.DataFrame, manifest: Mapping[str, Any]) -> s
     compared = read_table(folder / "comparison.parquet") if (folder / "comparison.parquet").is_file() else pd.DataFrame()
     board = Board([])
     made = [
-        _said(points, manifest, compared), _curves(board, scores, runs, manifest), _numbers(points, manifest), _differences(compared),
+        _said(points, manifest, compared), _curves(board, scores, runs, manifest), _numbers(points, manifest), tasks.side_by_side(points),
+        _differences(compared),
         published.section(board, scores, runs, manifest), _others(board, scores, runs), provenance.section(folder, scores),
     ]  # fmt: skip
     data = {"tables": board.tables, "charts": board.drawn, "labels": SETTINGS, "narrow": words.NARROW}
@@ -82,6 +83,7 @@ def sentences(points: Mapping[str, Checkpoint]) -> list[str]:
         for layer in dict.fromkeys([*layers[:1], *layers[-1:]]):
             sentence = layer_sentence(point, layer)
             lines += [f"{run}: {sentence}"] if sentence else []
+        lines += [f"{run}: {sentence}" for sentence in tasks.said(point)]
     return lines
 
 
@@ -214,17 +216,18 @@ def _others(board: Board, scores: pd.DataFrame, runs: Sequence[str]) -> str:
     aligned = rows["probe"] == "text_alignment"
     rows = rows[~aligned | ((rows["setting"] == "text") & rows["metric"].isin(ALIGNED) & (rows["layer_mode"] == "cumulative"))]
     rows = rows[(rows["probe"] != "text_alignment") | (rows["slice"] == ("audio" if "audio" in set(rows["slice"]) else "features"))]
+    rows = rows[~rows["probe"].isin(tasks.PROBES) | ((rows["layer_mode"] == "cumulative") & (rows["distance"] == ""))]
     if rows.empty:
         return ""
     table = rows.assign(x=rows["layer"].astype(float))[["probe", "metric", "setting", "run", "x", "layer", *frames.NUMBERS, "n"]]
     board.tables["others"] = frames.columns(table)
     made = []
     for probe, metric, setting in dict.fromkeys(zip(table["probe"], table["metric"], table["setting"])):
-        names = UNITS | RECONSTRUCTION
-        title = ", ".join(part for part in (names.get(metric, str(metric)), setting) if part)
+        label = tasks.label(probe, metric) or (UNITS | RECONSTRUCTION).get(metric, str(metric))
+        title = ", ".join(part for part in (label, setting) if part)
         spec = charts.by_codec(list(runs), "codebook" if probe == "units" else "codebooks", 150) | {"title": title}
         made.append(board.chart("others", "others", spec, "plain", [], {"probe": probe, "metric": metric, "setting": setting}))
-    return html.section("others", "Units and rebuilt speech", f'<div class="grid">{"".join(made)}</div>')
+    return html.section("others", "Units, rebuilt speech and tasks", f'<div class="grid">{"".join(made)}</div>')
 
 
 def _plot(folder: Path, scores: pd.DataFrame, runs: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from laminal.report import articulation, charts, frames, html, layer_curves, text_alignment
+from laminal.report import articulation, charts, frames, html, layer_curves, tasks, text_alignment
 from laminal.report.alarms import alarms, healthy
 from laminal.report.board import Board, row
 from laminal.report.frames import Points
@@ -61,7 +61,7 @@ def reconstruction(board: Board) -> str:
 
 def others(board: Board) -> str:
     """Make a section for every other probe that has scores of layers."""
-    known = {"word_pairs", "units", "reconstruction", "articulation", "text_alignment"}
+    known = {"word_pairs", "units", "reconstruction", "articulation", "text_alignment"} | tasks.PROBES
     probes = sorted({str(name) for points in board.corpora for point in points.all for name in point.table["probe"]} - known)
     sections = [(probe, layered(board, probe, "layer")) for probe in probes]
     return "".join(html.section(f"probe-{place}", probe, content) for place, (probe, content) in enumerate(sections))
@@ -144,5 +144,6 @@ SECTIONS: tuple[Callable[[Board], str], ...] = (
     text_alignment.section,
     codebooks,
     reconstruction,
+    tasks.section,
     tradeoff,
 )

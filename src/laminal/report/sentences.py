@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from laminal.report import articulation, text_alignment, words
+from laminal.report import articulation, tasks, text_alignment, words
 from laminal.report.alarms import alarms, healthy
 from laminal.report.headlines import RECONSTRUCTION, TIERS, UNITS, counted, ends, headlines, rebuilt, rebuilt_layers, tiers
 from laminal.report.selection import Checkpoint, Reading, checkpoints, corpora
@@ -35,6 +35,7 @@ def of_corpus(points: Sequence[Checkpoint]) -> list[str]:
         *articulation.said(last),
         *text_alignment.spoken(last),
         *_speech(first, last),
+        *tasks.said(last),
         *_units(last),
         *_health(last),
     ]
