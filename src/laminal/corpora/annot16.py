@@ -49,7 +49,7 @@ def annot16(
     root: str | Path,
     recordings: str | Path | None = None,
     grids: str | Path | None = None,
-    offsets: Mapping[str, float] | None = None,
+    offsets: Mapping[str, Any] | None = None,
     subjects: list[str] | None = None,
     cache: str | Path | None = None,
     name: str = "annot16",

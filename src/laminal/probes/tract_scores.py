@@ -163,10 +163,10 @@ class Rows:
                 continue
             facts: dict[str, Any] = {"layer": column.layer, "layer_mode": column.mode, "metric": "speaker_pwcca"}
             mean = float(self.each[:, at].mean())
-            ends = {"low": max(mean - float(half[at]), -1.0), "high": min(mean + float(half[at]), 1.0)}
-            yield Score(**self.common | facts | {"n": len(self.clusters), "chance": float(self.null[at])}, value=mean, **ends)
-            about: dict[str, Any] = {name: self.common[name] for name in ("probe", "seed", "probe_version")}
-            yield Items(**about | facts, a=self.clusters, cluster=self.clusters, value=self.each[:, at])
+            about = self.common | facts | {"n": len(self.clusters), "chance": float(self.null[at])}
+            yield Score(**about, value=mean, low=max(mean - float(half[at]), -1.0), high=min(mean + float(half[at]), 1.0))
+            own: dict[str, Any] = {name: self.common[name] for name in ("probe", "seed", "probe_version")}
+            yield Items(**own | facts, a=self.clusters, cluster=self.clusters, value=self.each[:, at])
 
 
 def _exact(value: float | int, facts: Mapping[str, Any]) -> Score:
