@@ -49,7 +49,8 @@ def small(corpus: Path) -> list[str]:
         "data.seconds=0.5", "data.batch=2", "data.pairs=0", "data.validation_crops=2", "log.logger=csv", "log.every_steps=1",
         "losses.adversarial.n_ffts=[128,64]", "losses.adversarial.filters=2", "losses.mel.longest=9",
         "losses.adversarial.start=2", "losses.feature_matching.start=2",
-        "probes.units.utterances=6", "probes.units.draws=1000", "probes.reconstruction=null", "probes.articulation=null", "optimizer.warmup_steps=2",
+        "probes.units.utterances=6", "probes.units.draws=1000", "probes.reconstruction=null", "probes.articulation=null",
+        "optimizer.warmup_steps=2",
     ]  # fmt: skip
 
 

@@ -176,3 +176,13 @@ def test_articulation_has_a_sentence():
     assert "no difference found" in sentences(paired([tracts(0.0)], [tracts(0.0, 1)]))[0]
     few = sentences(paired([tracts(0.5, speakers=3)], [tracts(0.0, 1, speakers=3)]))
     assert all(line.endswith("cannot tell: 3 speakers, 5 are needed.") for line in few)
+
+
+def test_a_sentence_says_which_slices_it_is_of():
+    words = WORDS[:4]
+    rows = {"a": words, "cluster": words, "value": np.array([0.1, 0.2, 0.3, 0.4])}
+    keys = {"probe": "text_alignment", "metric": "cka", "setting": "text", "layer": "1"}
+    blocks = [Items(**keys, slice=slice, **rows) for slice in ("audio", "features")]
+    a, b = (Results(Context(run=run, codec="c", revision=run, corpus="c", corpus_sha256="c"), items=blocks) for run in ("a", "b"))
+    said = sentences(paired([a], [b]))
+    assert [line.split(":")[0] for line in said] == ["cka, layer 1, audio slices", "cka, layer 1, features slices"]

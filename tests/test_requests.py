@@ -155,7 +155,7 @@ def test_a_broken_run_is_named_before_any_work(run, tmp_path, capsys, monkeypatc
     shutil.copytree(run, folder)
     (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
-    for work in ("laminal.probing.run_probes", "laminal.callback.run_probes", "laminal.training.Tokenizer"):
+    for work in ("laminal.probing.run_probes", "laminal.callback.run_probes", "laminal.training.tokenizer_of"):
         monkeypatch.setattr(work, lambda *_, **__: pytest.fail("worked before it looked"))
     said = refusal(capsys, "train" if how == "resume" else "probe", f"{how}={folder}")
     assert says in said

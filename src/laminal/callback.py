@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning
 
-from laminal.codecs.encodec import EncodecCodec
+from laminal.codecs.load import codec_of
 from laminal.metrics import Sink
 from laminal.probes.run import run_probes
 from laminal.results import Context, Results, Undefined, forget_after, key, store
@@ -88,7 +88,7 @@ class ProbeCallback(lightning.Callback):
         self.metrics = trainer.strategy.broadcast(metrics)
 
     def _probed(self, trainer: lightning.Trainer, task: TokenizerTask, before: dict[str, Any]) -> dict[str, float]:
-        codec = EncodecCodec.from_module(task.tokenizer)
+        codec = codec_of(task.tokenizer)
         context = replace(
             self.context, revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step
         )

@@ -109,7 +109,8 @@ class Checkpoints(Checkpoint):
         if path is None:
             log.warning("checkpoint.monitor=%s had a value at no checkpoint: no tokenizer-best/ is written", self.monitor)
             return None
-        export(load_tokenizer(path), self.folder / "tokenizer-best")
+        if (tokenizer := load_tokenizer(path)).exported:
+            export(tokenizer, self.folder / "tokenizer-best")
         return {"checkpoint": path.name, "monitor": self.monitor, "mode": self.mode, "value": self.best[path.name]}
 
     def state_dict(self) -> dict[str, Any]:

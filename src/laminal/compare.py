@@ -311,7 +311,7 @@ def _ends(found: Sequence[Comparison], names: tuple[str, str]) -> set[str]:
 def _what(each: Comparison) -> str:
     if each.probe == "reconstruction":
         return f"{each.metric} with {'all' if each.layer == LAST else each.layer} codebooks"
-    return f"{each.metric}, {_layer(each)}"
+    return f"{each.metric}, {_layer(each)}" + (f", {each.slice} slices" if each.slice else "")
 
 
 def _layer(each: Comparison) -> str:

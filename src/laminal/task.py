@@ -16,7 +16,7 @@ from torch import Tensor
 from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
 from laminal.losses.objective import Objective
-from laminal.nn.tokenizer import Tokenizer
+from laminal.nn.tokenizer import TrainedTokenizer
 
 VALIDATED = ("waveform", "mel")  # losses that validation reports
 FIT_BATCHES = 32  # start-up batches for the losses' constants (teacher statistics)
@@ -51,7 +51,7 @@ class TokenizerTask(lightning.LightningModule):
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: TrainedTokenizer,
         objective: Objective,
         optimizer: OptimizerSettings,
         recipe: dict[str, Any],

@@ -16,7 +16,7 @@ from laminal import experiment, runfolder
 from laminal.atomic import write_text
 from laminal.callback import ProbeCallback
 from laminal.checkpoints import AtomicFiles, Checkpoints, SaveOnTerm, Start, last_checkpoint
-from laminal.codecs.encodec import EncodecCodec
+from laminal.codecs.load import codec_of
 from laminal.config import plain
 from laminal.corpora.base import Corpus
 from laminal.corpora.crops import Batch, Crops, evaluation_crops, loader
@@ -29,7 +29,7 @@ from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
 from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
-from laminal.nn.tokenizer import Tokenizer
+from laminal.nn.recipes import tokenizer_of
 from laminal.probes.listening import write_listening
 from laminal.results import Results
 from laminal.stored import material
@@ -110,7 +110,7 @@ class EpochLoader:
 
 def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None = None) -> TokenizerTask:
     """Build the task that `config` describes."""
-    recipe = {key: value for key, value in plain(config.tokenizer).items() if key != "_target_"}
+    recipe = plain(config.tokenizer)
     losses = {name: section for name, section in plain(config.losses).items() if section is not None}
     total = config.trainer.epochs * config.trainer.steps_per_epoch
     for name, section in losses.items():
@@ -118,9 +118,11 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
             log.warning("losses.%s.start %d is after the last step of %d: it plays no part", name, section["start"], total)
     balancer = None if config.balancer is None else partial(Balancer, **plain(config.balancer))
     lightning.seed_everything(config.seed, verbose=False)  # the losses' heads draw from the global generator
+    tokenizer, objective = tokenizer_of(recipe), build_objective(losses, balancer)
+    objective.check(tokenizer.frame_rate)
     return TokenizerTask(
-        Tokenizer(**recipe),
-        build_objective(losses, balancer),
+        tokenizer,
+        objective,
         OptimizerSettings(**plain(config.optimizer)),
         recipe=recipe,
         total_steps=total,
@@ -175,7 +177,9 @@ def parts(config: DictConfig) -> Parts:
     corpus = experiment.corpus(config)
     split = experiment.split(config, corpus)
     data = Data(config, corpus, split)
-    return Parts(corpus, split, data, task_of(config, data.start_up), experiment.probes(config.probes, corpus, split))
+    task = task_of(config, data.start_up)
+    task.objective.attend(lambda: data.crops().sentences)
+    return Parts(corpus, split, data, task, experiment.probes(config.probes, corpus, split))
 
 
 def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:
@@ -210,7 +214,10 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
             wall.note(callback.seconds)
         raise SystemExit(TERMINATED) from None
     if trainer.is_global_zero:
-        export(task.tokenizer, folder / "tokenizer")
+        if task.tokenizer.exported:
+            export(task.tokenizer, folder / "tokenizer")
+        else:
+            log.warning("this tokenizer has no export for transformers (tokenizer.order=serial): probe and load its checkpoints")
         best = checkpoints.export_best()
         wall.note(callback.seconds)
         facts = {"generator_steps": task.generator_step, "undefined": callback.undefined}
@@ -253,7 +260,7 @@ def describe(config: DictConfig, folder: Path, start: Start | None, made: Parts)
 def listen(task: TokenizerTask, corpus: Corpus, split: Split, folder: Path) -> None:
     """Write the listening samples of the tokenizer as it is now; where that fails, say it and train on."""
     try:
-        write_listening(EncodecCodec.from_module(task.tokenizer), corpus, split, folder)
+        write_listening(codec_of(task.tokenizer), corpus, split, folder)
     except Exception as error:  # nothing that is only shown may end a training
         log.warning("listening samples of step %d were not written (%s: %s)", task.generator_step, type(error).__name__, error)
 

@@ -15,6 +15,9 @@ from laminal.config import plain
 from laminal.dashboard import loggers
 from laminal.errors import RequestError
 from laminal.experiment import with_values
+from laminal.nn.recipes import DEFAULT, KINDS
+from laminal.nn.split_quantizer import ORDERS
+from laminal.nn.split_tokenizer import RATES, SplitTokenizer, strides
 from laminal.task import VALIDATED
 from laminal.training import trainer_of
 
@@ -67,14 +70,11 @@ POWERS = [2**power for power in range(1, 21)]
 RULES = {
     "seed": whole(0, 2**32 - 1),  # what the random generators take
     "tokenizer.sample_rate": whole(1000),
-    "tokenizer.ratios": several(whole(1)),
     "tokenizer.filters": whole(1),
     "tokenizer.dim": whole(1),
     "tokenizer.codebooks": whole(1),
     "tokenizer.codebook_size": Rule("a power of 2 from 2 on", lambda value: isinstance(value, int) and value in POWERS),
-    "tokenizer.lstm_layers": whole(0),
     "tokenizer.residual_layers": whole(0),
-    "tokenizer.norm": one_of("weight_norm", "time_group_norm"),
     "tokenizer.dropout": number(0, 1),
     "tokenizer.quantizer.decay": number(0, 1),
     "tokenizer.quantizer.kmeans_frames": whole(1),
@@ -108,6 +108,21 @@ RULES = {
     "log.gradient_norms_until": whole(0),
     "log.gradient_norms_every": whole(1),
 }
+OF_KIND = {  # rules of one tokenizer alone, by its class
+    "Tokenizer": {
+        "tokenizer.ratios": several(whole(1)),
+        "tokenizer.lstm_layers": whole(0),
+        "tokenizer.norm": one_of("weight_norm", "time_group_norm"),
+    },
+    "SplitTokenizer": {
+        "tokenizer.frame_rate": Rule(" or ".join(f"{rate:g}" for rate in RATES), lambda value: value in RATES),
+        "tokenizer.codebooks": whole(2),
+        "tokenizer.codebook_dim": whole(1),
+        "tokenizer.transformer_layers": whole(0),
+        "tokenizer.heads": whole(1),
+        "tokenizer.order": one_of(*ORDERS),
+    },
+}
 
 
 def validate(config: DictConfig) -> None:
@@ -116,12 +131,17 @@ def validate(config: DictConfig) -> None:
         if not isinstance(OmegaConf.select(config, name), DictConfig):
             raise RequestError(f"the configuration has no section {name!r}; write `base: base.yaml` into it, which has all of them")
     with_values(config, "")
-    for key, rule in RULES.items():
+    kind = KINDS.get(str(config.tokenizer.get("_target_", DEFAULT)))
+    if kind is None:
+        raise RequestError(f"tokenizer._target_={config.tokenizer._target_}: {' or '.join(KINDS)} is expected; correct it")
+    for key, rule in (RULES | OF_KIND[kind.__name__]).items():
         value = plain(OmegaConf.select(config, key, default=_MISSING))
         if value is _MISSING:
             raise RequestError(f"{key} is not in the configuration: {rule.what} is expected; configs/base.yaml has the usual value")
         if not rule.holds(value):
             raise RequestError(f"{key}={value}: {rule.what} is expected; correct it")
+    if kind is SplitTokenizer:
+        strides(config.tokenizer.sample_rate, config.tokenizer.frame_rate)
     loggers(config)
     monitor(config)
     trainer_of(config, Path(str(config.out)), [])

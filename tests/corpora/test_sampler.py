@@ -18,7 +18,8 @@ def relations(words, positives=(), hard=()) -> Relations:
 def one_each(rows: list[tuple[int, int, float, float]]) -> Tokens:
     """Tokens of (word, speaker, start, end), each alone in its utterance: the utterance of a place then tells the token."""
     word, speaker, start, end = (np.array(column) for column in zip(*rows))
-    return Tokens(np.arange(len(rows)), start.astype(float), end.astype(float), word, speaker, np.arange(len(rows) + 1))
+    count, place = len(rows), np.zeros(len(rows), dtype=np.int64)
+    return Tokens(np.arange(count), start.astype(float), end.astype(float), word, speaker, np.arange(count + 1), place)
 
 
 def test_a_pass_takes_each_utterance_by_its_seconds():

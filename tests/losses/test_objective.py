@@ -21,7 +21,7 @@ from laminal.losses.synonym_contrast import SynonymContrastLoss
 from laminal.losses.waveform import WaveformLoss
 from laminal.nn.balancer import Balancer
 from laminal.nn.tokenizer import Tokenizer
-from oracle_losses import ToneTeacher, VoiceTeacher, batch, output
+from oracle_losses import Sentences, ToneTeacher, VoiceTeacher, batch, output
 
 WEIGHTS = {
     "waveform": 0.1, "mel": 15.0, "adversarial": 1.0, "feature_matching": 2.0, "commitment": 0.25, "semantic_distill": 0.5,
@@ -271,12 +271,15 @@ def test_refused_configurations(config, said):
         build({"x": config})
 
 
+TEACHERS = {"semantic": "ToneTeacher", "speaker": "VoiceTeacher", "text": "SpellingTeacher"}
+
+
 def _twins(**teachers):
     """All twins as an experiment would have them, with the fake teachers of this file."""
     whole = OmegaConf.create(
         {
-            "tokenizer": {"dim": 8, "sample_rate": 16000},
-            "teachers": {"semantic": {"_target_": "oracle_losses.ToneTeacher"}, "speaker": {"_target_": "oracle_losses.VoiceTeacher"}},
+            "tokenizer": {"dim": 8, "sample_rate": 16000, "frame_rate": 50.0},
+            "teachers": {name: {"_target_": f"oracle_losses.{kind}"} for name, kind in TEACHERS.items()},
             "losses": {name: twin("losses", name) for name in names("losses")},
         }
     )
@@ -285,8 +288,9 @@ def _twins(**teachers):
 
 def test_every_twin_builds_a_loss_that_gives_a_finite_scalar_with_a_gradient():
     configs = _twins()
-    assert set(WEIGHTS) <= set(configs)
-    objective = build({name: configs[name] for name in WEIGHTS}, balancer=partial(Balancer, total=1.0, decay=0.999))
+    assert {*WEIGHTS, "reconstruct_match", "text_distill"} == set(configs)
+    objective = build(configs, balancer=partial(Balancer, total=1.0, decay=0.999))
+    objective.attend(Sentences)
     objective.fit([batch(seed=seed) for seed in range(2)], 16000)
     for rows in (1, 2):
         spans = SPANS if rows == 2 else {}

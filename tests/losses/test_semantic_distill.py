@@ -28,13 +28,15 @@ def _sides(loss, out, crops):
     return student, teacher
 
 
-@pytest.mark.parametrize("axis", ["frame", "dimension"])
+@pytest.mark.parametrize("axis", ["frame", "dimension", "squared"])
 def test_equals_loops(axis):
     loss = _loss(axis)
     out, crops = padded(output(), batch(), row=1, frames=6)
     student, teacher = _sides(loss, out, crops)
     if axis == "frame":
         terms = [1 - _cos(student[b, k], teacher[b, k]) for b in range(2) for k in range([10, 6][b])]
+    elif axis == "squared":
+        terms = [(student[b, k, d] - teacher[b, k, d]) ** 2 for b in range(2) for k in range([10, 6][b]) for d in range(6)]
     else:
         centred = [[side[b, :n] - side[b, :n].mean(0) for b, n in enumerate((10, 6))] for side in (student, teacher)]
         terms = [np.log1p(np.exp(-_cos(centred[0][b][:, d], centred[1][b][:, d]))) for b in range(2) for d in range(6)]
@@ -79,7 +81,7 @@ def test_a_perfect_student(axis):
     assert loss.logged["centred_cosine"].item() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("axis", ["frame", "dimension"])
+@pytest.mark.parametrize("axis", ["frame", "dimension", "squared"])
 def test_padding_does_not_count(axis):
     loss = _loss(axis)
     out, crops = padded(output(), batch(), row=0, frames=4)
@@ -90,7 +92,7 @@ def test_padding_does_not_count(axis):
     assert loss(replace(out, z_1=noisy), replace(crops, wav=wav)).item() == loss(out, crops).item()
 
 
-@pytest.mark.parametrize("axis", ["frame", "dimension"])
+@pytest.mark.parametrize("axis", ["frame", "dimension", "squared"])
 def test_gradcheck(axis):
     loss = _loss(axis).double()
     crops = batch(samples=960, dtype=torch.float64)
@@ -135,7 +137,7 @@ def test_resampled_for_a_teacher_of_another_rate():
 
 
 def test_refusals():
-    with pytest.raises(RequestError, match="use one of frame, dimension"):
+    with pytest.raises(RequestError, match="use one of frame, dimension, squared"):
         _loss("time")
     with pytest.raises(RequestError, match="75 frames/s|not a whole multiple"):
         _loss()(replace(output(), frame_rate=75.0), batch())

@@ -189,3 +189,27 @@ def test_the_real_whisper_hears_a_crop_as_it_hears_the_window(whisper_base_encod
     shifted = nn.functional.cosine_similarity(ours[:, 3:], window[:, :-3], dim=2).numpy()
     print(f"cosine to the full window: mean {np.mean(cosine):.3f}, three frames off {np.mean(shifted):.3f}")
     assert np.mean(cosine) > 0.8 and np.mean(cosine) > np.mean(shifted) + 0.2
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_how_far_the_real_whisper_hears_of_a_crop_what_it_hears_in_its_window(whisper_base_encoder, librispeech_mini):
+    """The stem and the positions agree wholly; each layer looks at the silence that fills the window, the less the longer the crop."""
+    from laminal import audio
+
+    teacher, found = WhisperTeacher(whisper_base_encoder, layer=6), {}
+    encoder, mel = teacher._networks
+    path = sorted(librispeech_mini.rglob("*.flac"))[0]
+    for seconds in (1.0, 3.0):
+        wav = torch.from_numpy(audio.read(path, 16000, 1.0, seconds))[None]
+        with torch.no_grad():
+            ours = teacher.hidden_states(wav)
+            padded = nn.functional.pad(wav[:, 160:], (0, 480000 + 160 - wav.shape[1]))
+            window = encoder(mel(padded), output_hidden_states=True)
+            theirs = [*window.hidden_states[:-1], window.last_hidden_state]
+        pairs = [(mine, other[:, : mine.shape[1]]) for mine, other in zip(ours, theirs, strict=True)]
+        torch.testing.assert_close(*pairs[0], atol=1e-4, rtol=1e-4)
+        found[seconds] = [float(nn.functional.cosine_similarity(mine, other, dim=2).mean()) for mine, other in pairs]
+    print({seconds: [round(value, 3) for value in values] for seconds, values in found.items()})
+    assert all(values == sorted(values, reverse=True) for values in found.values()), "deeper layers agree less"
+    assert found[1.0][1] > 0.98 and found[1.0][-1] > 0.7 and found[3.0][-1] > max(0.9, found[1.0][-1])

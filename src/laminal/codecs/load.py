@@ -11,16 +11,19 @@ from omegaconf import OmegaConf
 from laminal import config
 from laminal.codecs.base import Codec
 from laminal.codecs.encodec import EncodecCodec
+from laminal.codecs.mimi import MimiCodec
 from laminal.errors import RequestError
 from laminal.nn import pretrained
-from laminal.nn.tokenizer import Tokenizer
+from laminal.nn.recipes import tokenizer_of
+from laminal.nn.split_tokenizer import SplitTokenizer
+from laminal.nn.tokenizer import Tokenizer, TrainedTokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The codec of a run's checkpoint, and where in the run it stands."""
 
-    codec: EncodecCodec
+    codec: Codec
     epoch: int
     step: int
 
@@ -78,13 +81,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
     own = held["laminal"]
     if "weights" in own:
         beside = file.parent / Path(str(own["weights"])).name
-        codec = EncodecCodec(str(beside.resolve()), name="laminal")
+        kind = MimiCodec if _codec_of(beside) == "mimi" else EncodecCodec
+        codec: Codec = kind(str(beside.resolve()), name="laminal")
     else:
-        codec = EncodecCodec.from_module(_tokenizer(file, held).to(pretrained.device("auto")))
+        codec = codec_of(_tokenizer(file, held).to(pretrained.device("auto")))
     return Checkpoint(codec, int(held.get("epoch", -1)), int(own["generator_step"]))
 
 
-def load_tokenizer(file: Path) -> Tokenizer:
+def codec_of(tokenizer: TrainedTokenizer) -> EncodecCodec | MimiCodec:
+    """Probe a tokenizer as it is now: a copy, with the numbers that its export gives; `tokenizer` is not touched."""
+    if isinstance(tokenizer, SplitTokenizer):
+        return MimiCodec.from_module(tokenizer)
+    assert isinstance(tokenizer, Tokenizer)
+    return EncodecCodec.from_module(tokenizer)
+
+
+def load_tokenizer(file: Path) -> TrainedTokenizer:
     """Load the tokenizer of a checkpoint that holds its weights, in eval mode; raises as `load_checkpoint`."""
     return _tokenizer(file, _held(file))
 
@@ -101,11 +113,11 @@ def _held(file: Path) -> dict[str, Any]:
     return held
 
 
-def _tokenizer(file: Path, held: dict[str, Any]) -> Tokenizer:
+def _tokenizer(file: Path, held: dict[str, Any]) -> TrainedTokenizer:
     prefix = "tokenizer."
     weights = {key.removeprefix(prefix): value for key, value in held["state_dict"].items() if key.startswith(prefix)}
     try:
-        tokenizer = Tokenizer(**held["laminal"]["tokenizer"])
+        tokenizer = tokenizer_of(held["laminal"]["tokenizer"])
         tokenizer.load_state_dict(weights)
     except (RuntimeError, TypeError, KeyError) as error:
         raise RequestError(f"{file} does not fit its own description ({' '.join(str(error).split())[:200]}); it is damaged") from error

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from laminal.corpora.base import Corpus
 from laminal.corpora.sampler import SPARE, PairSampler, Place, PlainSampler
 from laminal.corpora.split import Split, is_token
-from laminal.corpora.vocabulary import Relations, Tokens, tokens
+from laminal.corpora.vocabulary import Relations, Sentences, Tokens, tokens
 from laminal.corpora.waveforms import Waveforms
 from laminal.errors import DataError, RequestError
 
@@ -37,6 +37,7 @@ class Batch:
     positive: Bool[Tensor, "w w"]  # same word or synonym of the split, by another speaker
     excluded: Bool[Tensor, "w w"]  # neither positive nor negative: itself, same lemma, other synonyms, held-out pairs
     hard: Bool[Tensor, "w w"]  # near-homophones of the split
+    span_token: Int[Tensor, " w"]  # number in `Crops.sentences`
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move every tensor to `device`."""
@@ -83,6 +84,7 @@ class Crops(Dataset[Batch]):
         self.lengths = [utterance.seconds for utterance in self._corpus]
         self.sample_rate, self.seconds, self.batch, self.seed, self.rank, self.ranks = sample_rate, seconds, batch, seed, rank, ranks
         self._tokens = tokens(self._corpus, self.words, self.speakers)
+        self.sentences = Sentences(self._corpus, self._tokens, split)
         self._relations = Relations(split, self.words)
         self._speaker = np.array([self.speakers.index(utterance.speaker) for utterance in self._corpus])
         self._waveforms = Waveforms(self._corpus, self.lengths, sample_rate, cache_bytes)
@@ -173,7 +175,7 @@ def _batch(
     related = relations.matrices(word, said) if relations else (np.zeros((0, 0), dtype=bool),) * 3
     start, end = ((edge - origin).clip(0, seconds).astype(np.float32) for edge in (start, end))
     spoken = speaker[[place.utterance for place in places]]
-    return Batch(*(torch.from_numpy(part) for part in (wav, mask, spoken, span_row, start, end, word, said, *related)))
+    return Batch(*(torch.from_numpy(part) for part in (wav, mask, spoken, span_row, start, end, word, said, *related, span)))
 
 
 def _as_is(batch: Any) -> Any:

@@ -21,6 +21,7 @@ class Tokens:
     word: Int[np.ndarray, " n"]
     speaker: Int[np.ndarray, " n"]
     offset: Int[np.ndarray, " u"]
+    place: Int[np.ndarray, " n"]  # among the words of its utterance
 
     def inside(self, utterance: int, start: float, end: float) -> Int[np.ndarray, " m"]:
         """Rows of the tokens of `utterance` that lie wholly in [start, end] s."""
@@ -33,12 +34,12 @@ def tokens(corpus: Corpus, words: Sequence[str], speakers: Sequence[str]) -> Tok
     word_number = {word: number for number, word in enumerate(words)}
     speaker_number = {speaker: number for number, speaker in enumerate(speakers)}
     rows = [
-        (index, word.start, word.end, word_number[word.label], speaker_number[utterance.speaker])
+        (index, word.start, word.end, word_number[word.label], speaker_number[utterance.speaker], place)
         for index, utterance in enumerate(corpus)
-        for word in utterance.words
+        for place, word in enumerate(utterance.words)
         if word.label in word_number and is_token(word) and word.end <= utterance.seconds
     ]
-    utterance, start, end, word, speaker = zip(*rows) if rows else ((),) * 5
+    utterance, start, end, word, speaker, place = zip(*rows) if rows else ((),) * 6
     counts = np.bincount(np.array(utterance, dtype=np.int64), minlength=len(corpus))
     return Tokens(
         np.array(utterance, dtype=np.int64),
@@ -47,7 +48,28 @@ def tokens(corpus: Corpus, words: Sequence[str], speakers: Sequence[str]) -> Tok
         np.array(word, dtype=np.int64),
         np.array(speaker, dtype=np.int64),
         np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        np.array(place, dtype=np.int64),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """The sentence around each token of a training corpus, for losses that read; a word of no training type is None.
+
+    Held-out word types may not be read at all: a text model's vector of a training word says something of its neighbours.
+    """
+
+    corpus: Corpus
+    tokens: Tokens
+    split: Split
+
+    def place(self, token: int) -> tuple[int, int]:
+        """Give the utterance of a token, and its place among the words."""
+        return int(self.tokens.utterance[token]), int(self.tokens.place[token])
+
+    def words(self, utterance: int) -> tuple[str | None, ...]:
+        """Give the words of an utterance."""
+        return tuple(word.label if self.split.trains(word.label) else None for word in self.corpus[utterance].words)
 
 
 class Relations:

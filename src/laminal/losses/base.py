@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from laminal import compat
 from laminal.corpora.crops import Batch
+from laminal.corpora.vocabulary import Sentences
 from laminal.errors import RequestError
 from laminal.nn.tokenizer import TokenizerOutput
 
@@ -35,13 +36,15 @@ class Loss(nn.Module):
     """One term of the objective: unweighted, averaged over what is real.
 
     `on_waveform`: its only way into the tokenizer is the decoded audio, so that the balancer may take it.
-    `needs_features`: `features` must be given. `logged`: further values of the last forward worth a curve, without gradient.
+    `needs_features`: `features` must be given. `needs_sentences`: `attend` must be called before the first forward.
+    `logged`: further values of the last forward worth a curve, without gradient.
     Parameters of a loss are learnt with the generator, save the `discriminators` of a `Critic`. A teacher is held in a `Held`.
     """
 
     name: str
     on_waveform = False
     needs_features = False
+    needs_sentences = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,6 +61,12 @@ class Loss(nn.Module):
 
     def fit(self, batches: Sequence[Batch], sample_rate: int) -> None:
         """Estimate from training batches, at `sample_rate` Hz, what the loss needs before the first step."""
+
+    def check(self, frame_rate: float) -> None:
+        """Raise RequestError where the loss cannot take a tokenizer of `frame_rate` Hz; asked before anything runs."""
+
+    def attend(self, sentences: Sentences) -> None:
+        """Take the sentences that `Batch.span_token` counts in."""
 
 
 class Critic(Loss):
@@ -115,7 +124,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def masked_mean(values: Float[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, ""]:
+def masked_mean(values: Float[Tensor, "*n"], mask: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
     """Mean where `mask` holds; 0, with gradient 0, where it holds nowhere."""
     return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from laminal.corpora.crops import Batch
+from laminal.corpora.vocabulary import Sentences
 from laminal.errors import DataError, RequestError
 from laminal.losses.base import Critic, DiscriminatorFeatures, Loss, frozen
 from laminal.nn.balancer import Balancer
@@ -109,6 +110,19 @@ class Objective(nn.Module):
         for _, loss in self._losses():
             if not loss.ready:
                 loss.fit(batches, sample_rate)
+
+    def check(self, frame_rate: float) -> None:
+        """Raise RequestError where a loss cannot take a tokenizer of `frame_rate` Hz."""
+        for _, loss in self._losses():
+            loss.check(frame_rate)
+
+    def attend(self, sentences: Callable[[], Sentences]) -> None:
+        """Give the losses that read the training corpus's sentences; they are not made where none does."""
+        reading = [loss for _, loss in self._losses() if loss.needs_sentences]
+        if reading:
+            made = sentences()
+            for loss in reading:
+                loss.attend(made)
 
     @property
     def ready(self) -> bool:

@@ -6,14 +6,18 @@ import uuid
 from pathlib import Path
 
 from laminal import compat
-from laminal.nn.tokenizer import Tokenizer
+from laminal.errors import RequestError
+from laminal.nn.tokenizer import TrainedTokenizer
 
 
-def export(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write `tokenizer` (safetensors) for `EncodecModel.from_pretrained(folder)`; `folder` appears whole or stays as it was.
+def export(tokenizer: TrainedTokenizer, folder: Path) -> None:
+    """Write `tokenizer` (safetensors) for `from_pretrained(folder)` of the class `tokenizer.exported`; it appears whole or stays as it was.
 
     Weight norm is kept and the codebook buffers are filled, so that codes and audio are identical to this module's in eval mode.
+    Raises RequestError where no class of transformers gives them.
     """
+    if not tokenizer.exported:
+        raise RequestError("no model of transformers gives this tokenizer's codes, so it has no export; its checkpoints can be probed")
     compat.torchaudio()  # the feature extractor imports it
     from transformers import EncodecFeatureExtractor
     from transformers.utils import logging

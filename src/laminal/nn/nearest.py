@@ -23,6 +23,11 @@ def nearest_as_stock(vectors: Float[Tensor, "n d"], entries: Float[Tensor, "s d"
     return _first_minimum(distances)
 
 
+def nearest_as_mimi(vectors: Float[Tensor, "n d"], entries: Float[Tensor, "s d"]) -> Int[Tensor, " n"]:
+    """`nearest` by the very arithmetic of transformers' MimiEuclideanCodebook."""
+    return torch.cdist(vectors[None], entries[None], p=2)[0].argmin(dim=-1)
+
+
 def _first_minimum(distances: Float[Tensor, "n s"]) -> Int[Tensor, " n"]:
     """Row-wise argmin in two steps, minimum by block, then inside the best block: on CPU `amin` is vectorised and `argmin` is not."""
     rows, entries = distances.shape

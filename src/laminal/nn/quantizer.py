@@ -1,6 +1,6 @@
 """Residual vector quantizer: EMA codebooks, and gradients of one to the latent whichever codebooks a loss looks at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from laminal.nn.nearest import nearest, nearest_as_stock
 from laminal.nn.ranks import rows_of_all_ranks, sum_over_ranks, world
 
 EPSILON = 1e-5  # Laplace smoothing of the cluster sizes, as in van den Oord et al. 2017
+Assign = Callable[[Tensor, Tensor], Tensor]  # vectors (n d), entries (s d) -> the nearest entry of each (n)
 KMEANS, REVIVAL, DROPOUT = range(3)  # what a private generator is for
 
 
@@ -31,6 +32,7 @@ class Quantized:
     commitment: Float[Tensor, " q"]  # per layer, mean over valid frames and features
     perplexity: Float[Tensor, " q"]  # of this step's code counts, over all ranks while training
     usage: Float[Tensor, " q"]  # share of the entries that this step used
+    partial: Float[Tensor, "q b n d"] | None = None  # z_1:1 .. z_1:K, where they are not `sums` with gradient one to the latent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ class ResidualQuantizer(nn.Module):
 
     `decay`: of the EMA. `kmeans_frames`: frames that start one codebook. `dead`: an entry used less than this part of the mean
     is replaced by a frame. `dropout`: share of the samples whose decoder input keeps a random number of codebooks (all
-    codebooks still learn from them). `window`: steps that `health` looks back on. All state, also that of the private generators, is in
-    `state_dict`. Every forward in training mode is one step of the EMA.
+    codebooks still learn from them). `window`: steps that `health` looks back on. `assign`: gives the entries in eval mode, by the
+    arithmetic of the model that an export becomes. All state, also that of the private generators, is in `state_dict`. Every forward in
+    training mode is one step of the EMA.
     Ranks see the same codebooks: statistics are summed whenever torch.distributed is initialised.
     """
 
@@ -66,12 +69,12 @@ class ResidualQuantizer(nn.Module):
 
     def __init__(
         self, *, dim: int, codebooks: int, codebook_size: int, dropout: float, seed: int, decay: float = 0.99,
-        kmeans_frames: int = 2048, kmeans_iterations: int = 10, dead: float = 0.1, window: int = 100,
+        kmeans_frames: int = 2048, kmeans_iterations: int = 10, dead: float = 0.1, window: int = 100, assign: Assign = nearest_as_stock,
     ) -> None:  # fmt: skip
         super().__init__()
         self.dim, self.codebooks, self.codebook_size, self.dropout, self.seed = dim, codebooks, codebook_size, dropout, seed
         self.decay, self.dead, self.window = decay, dead, window
-        self.kmeans_frames, self.kmeans_iterations = kmeans_frames, kmeans_iterations
+        self.kmeans_frames, self.kmeans_iterations, self.assign = kmeans_frames, kmeans_iterations, assign
         self.register_buffer("embed", torch.zeros(codebooks, codebook_size, dim))
         self.register_buffer("embed_avg", torch.zeros(codebooks, codebook_size, dim))
         self.register_buffer("cluster_size", torch.zeros(codebooks, codebook_size))
@@ -146,7 +149,7 @@ class ResidualQuantizer(nn.Module):
     @torch.no_grad()
     def _assign(self, rows: Float[Tensor, "n d"]) -> tuple[Int[Tensor, "q n"], Float[Tensor, "q_and_1 n d"], Float[Tensor, "q n d"]]:
         """Codes, residuals before each layer (and after the last), and running sums of what was chosen."""
-        choose = nearest if self.training else nearest_as_stock
+        choose = nearest if self.training else self.assign
         residuals = rows.new_empty(self.codebooks + 1, *rows.shape)
         sums = rows.new_empty(self.codebooks, *rows.shape)
         codes = torch.empty(self.codebooks, len(rows), dtype=torch.int64, device=rows.device)

@@ -1,7 +1,7 @@
-"""The tokenizer that is trained: transformers' EnCodec (SEANet encoder and decoder) around our residual quantizer."""
+"""What is trained, and the tokenizer of the default: transformers' EnCodec (SEANet encoder and decoder) around our residual quantizer."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +10,16 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
 from transformers import EncodecConfig, EncodecModel
 
 from laminal.errors import RequestError
 from laminal.nn.quantizer import ResidualQuantizer
-
-QUIET = 0.2  # of the last convolution at the start: its audio is then about as loud as speech
-LEVEL = 20.0  # of the encoder's last convolution, taken back by the decoder's first: the latent of speech then has a variance of 1 to 8
+from laminal.nn.start import LEVEL, QUIET, keep_variance
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizerOutput:
-    """What one forward gives to the losses; gradients as in `ResidualQuantizer`."""
+    """What one forward gives to the losses; gradients as in `ResidualQuantizer`, or as in `SplitQuantizer`."""
 
     audio: Float[Tensor, "b t"]
     latent: Float[Tensor, "b n d"]
@@ -37,14 +34,75 @@ class TokenizerOutput:
     usage: Float[Tensor, " q"]
     frame_rate: float  # Hz
     sample_rate: int  # Hz
+    partial: Float[Tensor, "q b n d"] | None = None  # z_1:1 .. z_1:K with gradient, where they are not `sums` with gradient one
+    decode: Callable[[Tensor], Tensor] | None = None  # the tokenizer's own decoder: z (b n d) -> audio (b n*hop)
 
     def through(self, codebook: int) -> Float[Tensor, "b n d"]:
-        """z_1:k, the first `codebook` codebooks, with gradient one to the latent."""
+        """z_1:k, the first `codebook` codebooks, with gradient one to the latent (with projections: with theirs)."""
+        if self.partial is not None:
+            return self.partial[codebook - 1]
         latent = self.latent.float()
         return self.sums[codebook - 1] + (latent - latent.detach())
 
 
-class Tokenizer(nn.Module):
+class TrainedTokenizer(nn.Module):
+    """What is trained: an encoder, a quantizer of ours, a decoder; a subclass gives `encode`, `decode`, `stock`, and its rates."""
+
+    exported = "EncodecModel"  # the class of transformers that reads an export; "" where none does
+    quantizer: Any
+    sample_rate: int  # samples per second
+    hop: int  # samples per frame
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop
+
+    def encode(self, wav: Float[Tensor, "b t"]) -> Float[Tensor, "b n d"]:
+        """Give the encoder's output."""
+        raise NotImplementedError
+
+    def decode(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b t"]:
+        """Give audio, whole frames."""
+        raise NotImplementedError
+
+    def stock(self) -> Any:
+        """Copy these weights into a plain model of transformers in eval mode, on the same device; this module is not touched."""
+        raise NotImplementedError
+
+    def forward(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> TokenizerOutput:
+        """Code and decode `wav`; `mask` holds the real samples, the others are taken as silence and count nowhere."""
+        latent, frame_mask = self.latent(wav, mask)
+        quantized = self.quantizer(latent, frame_mask)
+        return TokenizerOutput(
+            audio=self.decode(quantized.z)[:, : wav.shape[1]], latent=latent, z=quantized.z, z_1=quantized.z_1, z_rest=quantized.z_rest,
+            codes=quantized.codes, sums=quantized.sums, frame_mask=frame_mask, commitment=quantized.commitment,
+            perplexity=quantized.perplexity, usage=quantized.usage, frame_rate=self.frame_rate, sample_rate=self.sample_rate,
+            partial=quantized.partial, decode=self.decode,
+        )  # fmt: skip
+
+    def latent(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
+        """Give the encoder output, and its frames that hold at least one real sample."""
+        latent = self.encode(wav * mask)
+        padded = functional.pad(mask, (0, latent.shape[1] * self.hop - mask.shape[1]))
+        return latent, rearrange(padded, "b (n hop) -> b n hop", hop=self.hop).any(-1)
+
+    @torch.no_grad()
+    def initialise(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        """Start the codebooks by k-means before the first step; returns how many batches of (wav (b t), mask (b t)) were drawn.
+
+        Each codebook draws as many batches as hold `kmeans_frames` frames. Raises RequestError where `batches` ends too early.
+        """
+
+        def frames(wav: Tensor, mask: Tensor) -> Tensor:
+            latent, frame_mask = self.latent(wav, mask)
+            return latent[frame_mask]
+
+        drawn: int = self.quantizer.initialise(frames(wav, mask) for wav, mask in batches)
+        return drawn
+
+
+class Tokenizer(TrainedTokenizer):
     """EnCodec (Defossez et al. 2022) with `codebooks` codebooks of `codebook_size` entries at sample_rate / prod(ratios) Hz.
 
     `ratios` are the decoder's, as in EncodecConfig. `filters`: of the first convolution (32 as published); `dim`: of the latent.
@@ -67,56 +125,20 @@ class Tokenizer(nn.Module):
                 f"{codebooks} codebooks of {codebook_size} at {sample_rate}/{math.prod(ratios)} Hz cannot be written as an EncodecConfig "
                 f"(it would have {self.config.num_quantizers}); take a codebook_size that is a power of 2 and a hop that divides the rate"
             )
+        self.sample_rate, self.hop = self.config.sampling_rate, self.config.hop_length
         shell = _shell(self.config, seed)
         self.encoder, self.decoder = shell.encoder, shell.decoder
         self.quantizer = ResidualQuantizer(
             dim=dim, codebooks=codebooks, codebook_size=codebook_size, dropout=dropout, seed=seed, **(quantizer or {})
         )
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.config.sampling_rate
+    def encode(self, wav: Float[Tensor, "b t"]) -> Float[Tensor, "b n d"]:
+        """Give the encoder's output."""
+        return self.encoder(wav[:, None]).transpose(1, 2)
 
-    @property
-    def hop(self) -> int:
-        """Samples per frame."""
-        return self.config.hop_length
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second."""
-        return self.sample_rate / self.hop
-
-    def forward(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> TokenizerOutput:
-        """Code and decode `wav`; `mask` holds the real samples, the others are taken as silence and count nowhere."""
-        latent, frame_mask = self.latent(wav, mask)
-        quantized = self.quantizer(latent, frame_mask)
-        audio = self.decoder(quantized.z.transpose(1, 2))  # (b, 1, n * hop)
-        return TokenizerOutput(
-            audio=audio[:, 0, : wav.shape[1]], latent=latent, z=quantized.z, z_1=quantized.z_1, z_rest=quantized.z_rest,
-            codes=quantized.codes, sums=quantized.sums, frame_mask=frame_mask, commitment=quantized.commitment,
-            perplexity=quantized.perplexity, usage=quantized.usage, frame_rate=self.frame_rate, sample_rate=self.sample_rate,
-        )  # fmt: skip
-
-    def latent(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
-        """Give the encoder output, and its frames that hold at least one real sample."""
-        latent = self.encoder((wav * mask)[:, None]).transpose(1, 2)
-        padded = functional.pad(mask, (0, latent.shape[1] * self.hop - mask.shape[1]))
-        return latent, rearrange(padded, "b (n hop) -> b n hop", hop=self.hop).any(-1)
-
-    @torch.no_grad()
-    def initialise(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
-        """Start the codebooks by k-means before the first step; returns how many batches of (wav (b t), mask (b t)) were drawn.
-
-        Each codebook draws as many batches as hold `kmeans_frames` frames. Raises RequestError where `batches` ends too early.
-        """
-
-        def frames(wav: Tensor, mask: Tensor) -> Tensor:
-            latent, frame_mask = self.latent(wav, mask)
-            return latent[frame_mask]
-
-        return self.quantizer.initialise(frames(wav, mask) for wav, mask in batches)
+    def decode(self, z: Float[Tensor, "b n d"]) -> Float[Tensor, "b t"]:
+        """Give audio, whole frames."""
+        return self.decoder(z.transpose(1, 2))[:, 0]
 
     def stock(self) -> EncodecModel:
         """Copy these weights into a plain EncodecModel in eval mode, on the same device; this module is not touched."""
@@ -130,7 +152,7 @@ class Tokenizer(nn.Module):
                 for name, value in self.quantizer.entries(layer).items()
             }
         )
-        return model.to(self.quantizer.embed.device).eval()  # type: ignore[arg-type]
+        return model.to(self.quantizer.embed.device).eval()
 
 
 def bandwidths(sample_rate: int, hop: int, codebooks: int, codebook_size: int) -> list[float]:
@@ -140,42 +162,15 @@ def bandwidths(sample_rate: int, hop: int, codebooks: int, codebook_size: int) -
 
 
 def _shell(config: EncodecConfig, seed: int) -> EncodecModel:
-    """Make a fresh EncodecModel from `seed`; the global generator is left as it was."""
+    """Make a fresh EncodecModel from `seed`; the global generator is left as it was.
+
+    With a latent as quiet as speech the mean squared commitment is nothing beside the other losses at its usual weight, and the losses that
+    see directions alone blow it up (docs/recipe.md): hence LEVEL.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = EncodecModel(config)
-        _keep_variance(model)
+        output = model.decoder.layers[-1].get_submodule("conv")
+        first, last = model.decoder.layers[0].get_submodule("conv"), model.encoder.layers[-1].get_submodule("conv")
+        keep_variance(model, [(output, QUIET), (last, LEVEL), (first, 1 / LEVEL)])
         return model
-
-
-@torch.no_grad()
-def _keep_variance(model: EncodecModel) -> None:
-    """Draw convolutions that keep the variance of their input (LeCun et al. 1998), without bias; quiet at the output, a latent of order 1.
-
-    With a latent as quiet as speech the mean squared commitment is nothing beside the other losses at its usual weight, and the losses that
-    see directions alone blow it up (docs/recipe.md).
-
-    transformers' own Kaiming initialisation writes to the computed weight of weight norm and is lost. What remains is PyTorch's default:
-    0.6 of the amplitude a layer and biases above the level of speech, so that the latent at the start is constant to within 3 %, the
-    codebooks learn that constant, and 1,200 steps teach nothing (measured on LibriSpeech at 8 filters, mel on held-out speech:
-    1.82 after 1,200 steps from there; from here 1.38 after 300 and 1.16 after 1,200).
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            overlap = module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1
-            scale = (module.in_channels * module.kernel_size[0] / overlap) ** -0.5
-            _set_weight(module, torch.randn(module.weight.shape) * scale)
-            if module.bias is not None:
-                module.bias.zero_()
-    output = model.decoder.layers[-1].get_submodule("conv")
-    _set_weight(output, QUIET * torch.as_tensor(output.weight))
-    for side, gain in ((model.encoder.layers[-1], LEVEL), (model.decoder.layers[0], 1 / LEVEL)):
-        convolution = side.get_submodule("conv")
-        _set_weight(convolution, gain * torch.as_tensor(convolution.weight))
-
-
-def _set_weight(module: nn.Module, weight: Tensor) -> None:
-    if parametrize.is_parametrized(module, "weight"):
-        module.weight = weight  # goes through weight norm's own inverse
-    else:
-        module.get_parameter("weight").copy_(weight)

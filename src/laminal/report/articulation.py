@@ -83,8 +83,8 @@ def section(board: Board) -> str:
     says = (
         "Weighted mean correlation of each layer with the principal axes of the distances across the vocal tract, fitted on four fifths of "
         f"the recordings and taken on the rest: 0 if the layer gives nothing, 1 if it gives all {_axes(board)}axes; one with fewer axes "
-        "than the tract cannot reach 1. Values depend on the frame rate and on how many recordings there are: hold against each other only what "
-        "was measured on the same ones, and codecs of other frame rates by their difference from log-mel. Last checkpoint in colour, first "
+        "than the tract cannot reach 1. Values depend on the frame rate and on how many recordings there are: hold against each other only "
+        "what was measured on the same ones, and codecs of other frame rates by their difference from log-mel. Last checkpoint in colour, first "
         "in grey; the shaded band is what circular shifts in time give (95 %), dashed lines are baselines without layers, bars are 95 % "
         f"intervals over {'speakers' if all(each.speakers != 1 for each in grounds) else 'recordings where there is one speaker'}."
     )

@@ -37,7 +37,7 @@ def table(point: Checkpoint, run: str) -> str:
     )
     if not layers or not settings + units:
         return ""
-    heads = ["codebooks", *(COLUMNS[name] for name in settings), *(UNITS[name] for name in units)]
+    heads = ["layer" if point.hidden else "codebooks", *(COLUMNS[name] for name in settings), *(UNITS[name] for name in units)]
     rows = []
     for layer in (["latent"] if settings and point.find("word_pairs", "over_random", settings[0], "latent") else []) + layers:
         pairs = [_share(point.find("word_pairs", "over_random", name, layer)) for name in settings]

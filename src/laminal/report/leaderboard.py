@@ -57,7 +57,8 @@ def render(tables: dict[str, pd.DataFrame]) -> str:
                 points.setdefault(corpus, []).append((name, checkpoints(scores, corpus)[-1]))
     made = [html.section(f"corpus-{number}", f"On {corpus}", _table(each)) for number, (corpus, each) in enumerate(sorted(points.items()))]
     says = (
-        "The last checkpoint of every run; click a heading to sort. Distances are in % over random (lower is closer), ± half the 95 % "
+        "The last checkpoint of every run; click a heading to sort. Layers of a tokenizer add up its codebooks, those of an encoder "
+        "are its hidden states. Distances are in % over random (lower is closer), ± half the 95 % "
         f"interval; where that holds 0 and is more than {100 * words.NARROW:g} %, nothing can be told. "
         "Runs of other corpora or sizes cannot be held against each other; probe.py ckpt=A against=B compares two item by item."
     )
@@ -70,12 +71,12 @@ def render(tables: dict[str, pd.DataFrame]) -> str:
 def _table(points: Sequence[tuple[str, Checkpoint]]) -> str:
     heads, columns = ["run", "checkpoint"], []
     for setting in PAIRS:
-        for end, name in ((0, "codebook 1"), (-1, "all")):
+        for end, name in ((0, "first layer"), (-1, "last")):
             heads.append(f"{SETTINGS[setting]}, {name}")
             columns.append(("word_pairs", "over_random", setting, end, 100.0))
     for probe, names in (("units", UNITS), ("reconstruction", RECONSTRUCTION)):
         for metric, name in names.items():
-            heads.append(f"{name}, {'codebook 1' if probe == 'units' else 'all'}")
+            heads.append(f"{name}, {'first layer' if probe == 'units' else 'all codebooks'}")
             columns.append((probe, metric, "", 0 if probe == "units" else -1, 1.0))
     rows = [[name, point.label, *(_cell(_reading(point, *column[:4]), column[4]) for column in columns)] for name, point in points]
     kept = [place for place in range(len(heads)) if place < 2 or any(row[place] for row in rows)]

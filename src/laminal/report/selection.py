@@ -63,10 +63,11 @@ class Checkpoint:
 
     def named(self, layer: str) -> str:
         """Name a layer in words; an encoder without codes is known by its layer 0."""
-        return layer_name(layer, self._hidden)
+        return layer_name(layer, self.hidden)
 
     @cached_property
-    def _hidden(self) -> bool:
+    def hidden(self) -> bool:
+        """Whether the layers are an encoder's hidden states."""
         return any(key[3] == "0" for key in self.index)
 
     def layers(self, probe: str, metric: str | None = None) -> list[str]:

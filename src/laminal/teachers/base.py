@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,6 +37,16 @@ class SpeakerTeacher(Protocol):
 
     def embed(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b d"]:
         """Embeddings, not normalised; `mask` marks real samples, which come first in each row."""
+
+
+@runtime_checkable
+class WordTeacher(Protocol):
+    """One vector a word of a written sentence."""
+
+    width: int
+
+    def vectors(self, sentence: Sequence[str | None]) -> tuple[Float[Tensor, "w d"], Bool[Tensor, " w"]]:
+        """Vectors of the words, on the CPU, and which there are; None: a word that may not be read."""
 
 
 class Frozen(nn.Module):
