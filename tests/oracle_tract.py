@@ -52,12 +52,14 @@ class Copying:
     """
 
     sample_rate, codebooks, codebook_size = RATE, 0, 0
+    mark = slice(0, MARK)
+    filled = False  # whether lines that are missing are at their mean; else frames where any is take the nearest frame where none is
 
     def __init__(self, corpus, frame_rate=50.0, late=0.0, shuffled=False, spoilt=()):
         self.corpus, self.frame_rate, self.late, self.shuffled, self.spoilt = corpus, frame_rate, late, shuffled, set(spoilt)
         self.name, self.calls = "copying", 0
         self.revision = f"{frame_rate} {late} {shuffled} {sorted(self.spoilt)}"
-        self.places = {corpus.wav(each, RATE).numpy()[:MARK].tobytes(): each for each in corpus}
+        self.places = {corpus.wav(each, RATE).numpy()[self.mark].tobytes(): each for each in corpus}
 
     def decode(self, codes):
         raise AssertionError("there are no codes")
@@ -65,14 +67,18 @@ class Copying:
     encode = decode
 
     def latent(self, row):
-        utterance = self.places[row[:MARK].tobytes()]
+        utterance = self.places[row[self.mark].tobytes()]
         tract = self.corpus.tracts[utterance.id]
         frames = -(-len(row) * self.frame_rate // RATE)
-        x = on_codec_frames(tract.vtd.astype(np.float64), tract.times + self.late, self.frame_rate, int(frames))
+        vtd = tract.vtd.astype(np.float64)
+        if self.filled:
+            known = np.isfinite(vtd)
+            vtd = np.where(known, vtd, np.where(known, vtd, 0.0).sum(0) / np.maximum(known.sum(0), 1))
+        x = on_codec_frames(vtd, tract.times + self.late, self.frame_rate, int(frames))
         known = np.flatnonzero(np.isfinite(x).all(1))
         x = x[known[np.abs(known[None] - np.arange(len(x))[:, None]).argmin(1)]]
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(utterance.id.encode()).digest()[:4]))
-        x = (x - x.mean(0)) / x.std(0)
+        x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
         return (rng.permutation(x) if self.shuffled else x), rng
 
     def layers(self, wav):

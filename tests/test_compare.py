@@ -136,6 +136,48 @@ def test_a_verdict_needs_the_corrected_p():
     assert "closer in A" not in sentences([doubtful])[0]
 
 
+def tracts(shift: float, seed: int = 0, speakers: int = 6) -> Results:
+    """Correlations with the vocal tract, one a speaker, of two layers."""
+    fixed, own = np.random.default_rng(1), np.random.default_rng([3, seed])
+    names = [f"s{number}" for number in range(speakers)]
+    blocks = [
+        Items(
+            probe="articulation", metric="speaker_pwcca", layer=layer, layer_mode="cumulative", a=names, cluster=names,
+            value=0.3 + shift + fixed.normal(0, 0.05, speakers) + own.normal(0, 0.01, speakers),
+        )
+        for layer in ("1", "8")
+    ]  # fmt: skip
+    return Results(Context(run="r", codec="k", revision="1", corpus="c", corpus_sha256="c"), items=blocks)
+
+
+def test_articulation_of_few_speakers_is_compared_as_wide_as_student_would():
+    a, b = tracts(0.1), tracts(0.0, 1)
+    found = by(paired([a], [b]), "articulation", "1")
+    each = a.items[0].value - b.items[0].value
+    half = 2.570582 * each.std(ddof=1) / np.sqrt(6)
+    assert found.difference == pytest.approx(each.mean()) and found.clusters == 6
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)  # percentiles alone are 0.69 of it
+    wrong = 0
+    for trial in range(150):  # two runs that are equally good
+        draw = np.random.default_rng(trial)
+        pair = [tracts(0.0), tracts(0.0)]
+        for side in pair:
+            side.items[:] = [replace(block, value=draw.standard_normal(6)) for block in side.items[:1]]
+        (one,) = paired([pair[0]], [pair[1]])
+        wrong += not one.low <= 0 <= one.high
+    assert wrong <= 0.1 * 150
+
+
+def test_articulation_has_a_sentence():
+    said = sentences(paired([tracts(0.1)], [tracts(0.0, 1)]))
+    assert len(said) == 2 and said[0].startswith("articulation, layer 1: correlation with the vocal tract 0.4")
+    assert "mean of 6 speakers (interval of the difference +0.0" in said[0] and "A follows the vocal tract more closely (p 0.0" in said[0]
+    assert "B follows the vocal tract more closely" in sentences(paired([tracts(0.0, 1)], [tracts(0.1)]))[1]
+    assert "no difference found" in sentences(paired([tracts(0.0)], [tracts(0.0, 1)]))[0]
+    few = sentences(paired([tracts(0.5, speakers=3)], [tracts(0.0, 1, speakers=3)]))
+    assert all(line.endswith("cannot tell: 3 speakers, 5 are needed.") for line in few)
+
+
 def test_a_sentence_says_which_slices_it_is_of():
     words = WORDS[:4]
     rows = {"a": words, "cluster": words, "value": np.array([0.1, 0.2, 0.3, 0.4])}

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from laminal.errors import RequestError
-from laminal.measures.bootstrap import interval, multiplicities
+from laminal.measures.bootstrap import interval, multiplicities, stretch
 from laminal.measures.contrast import Drawn, drawn
 from laminal.results import Items, Results, layer_order
 
@@ -20,6 +20,8 @@ BY_PAIR = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "spli
 FAMILY = ("probe", "metric", "setting", "split", "slice", "distance", "layer_mode", "seed")  # its layers share one correction of p
 SHARED = 0.5  # of the items of either side: with fewer in common the two were not probed alike
 SURE = 0.05
+FEW = ("articulation",)  # probes whose items are single speakers, of whom there are few: their draws are stretched (measures/bootstrap.py)
+FEWEST_SPEAKERS = 5  # below, nothing is said of them
 HEADLINES = ("near_homophone", "synonym_core", "synonym")
 TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_gain", "abx_across", "cka", "cer", "eer", "uar", "similarity_to_target")
 
@@ -220,7 +222,7 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
             draws[: len(a)], draws[len(a) :], seed, probe=facts["probe"], metric=key[-1], setting=facts["setting"], split=facts["split"],
             slice=facts["slice"], distance=facts["distance"], layer=facts["layer"], layer_mode=facts["layer_mode"],
             probe_seed=int(facts["seed"]), n=int(kept.sum()), clusters=len(names),
-            higher_is_better=DIRECTIONS.get(key[-1]), unit="",
+            higher_is_better=DIRECTIONS.get(key[-1]), unit="", factor=stretch(len(names)) if facts["probe"] in FEW else 1.0,
         )  # fmt: skip
 
 
@@ -232,9 +234,12 @@ DIRECTIONS = {
 }  # fmt: skip
 
 
-def _comparison(a: Float[np.ndarray, "_ draws"], b: Float[np.ndarray, "_ draws"], seed: int, **facts: Any) -> Comparison:
-    """Draw 0 of each run is the sample itself; the spread over seeds is added to the others."""
+def _comparison(
+    a: Float[np.ndarray, "_ draws"], b: Float[np.ndarray, "_ draws"], seed: int, factor: float = 1.0, **facts: Any
+) -> Comparison:
+    """Draw 0 of each run is the sample itself; the others are stretched about it by `factor`, and the spread over seeds is added."""
     draws = a.mean(0) - b.mean(0)
+    draws[1:] = draws[0] + factor * (draws[1:] - draws[0])
     noise, freedom = _seed_error(a[:, 0], b[:, 0])
     if noise > 0:
         draws[1:] += noise * np.random.default_rng([seed, 7]).standard_t(freedom, size=len(draws) - 1)
@@ -283,13 +288,16 @@ TABLE = [
 
 
 def sentences(found: Sequence[Comparison]) -> list[str]:
-    """Say the headlines: near-homophones and synonyms at the first and last codebook by tier, and the quality of the speech."""
+    """Say the headlines of the first and last codebook: near-homophones and synonyms by tier, articulation, the quality of the speech."""
     said = []
     for each in found:
         ends = _ends(found, each.names)
         if each.probe == "word_pairs":
             if each.setting in HEADLINES and each.layer in ends and each.distance == "euclidean" and each.layer_mode == "cumulative":
                 said.append(_pair_sentence(each))
+        elif each.probe == "articulation":
+            if each.layer in ends and each.layer_mode == "cumulative":
+                said.append(_articulation_sentence(each))
         elif each.metric in TOLD and each.layer in ends:
             numbers = f"{each.a:.3f} against {each.b:.3f} ({_interval(each, '')})"
             said.append(f"{_what(each)}{_versus(each)}: {numbers}: {_verdict(each)}.")
@@ -330,6 +338,17 @@ def _pair_sentence(each: Comparison) -> str:
     else:
         end = f"{each.setting} pairs are {'farther apart' if each.difference > 0 else 'closer'} in {each.names[0]} (p {each.p:.3f})"
     return f"{each.setting}, {where}: {shown}, difference {each.difference:+.1%} ({_interval(each, '%')}): {end}."
+
+
+def _articulation_sentence(each: Comparison) -> str:
+    numbers = f"{each.a:.3f} against {each.b:.3f}, mean of {each.clusters} speakers ({_interval(each, '')})"
+    if each.clusters < FEWEST_SPEAKERS:
+        end = f"cannot tell: {each.clusters} speakers, {FEWEST_SPEAKERS} are needed"
+    elif not _sure(each):
+        end = f"no difference found (p {each.p:.3f})"
+    else:
+        end = f"{each.names[0 if each.difference > 0 else 1]} follows the vocal tract more closely (p {each.p:.3f})"
+    return f"articulation, {_layer(each)}{_versus(each)}: correlation with the vocal tract {numbers}: {end}."
 
 
 def _sure(each: Comparison) -> bool:

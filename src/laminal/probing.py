@@ -161,7 +161,7 @@ def probe(target: Target, on: Ground, again: bool = True) -> Results:
             if before is not None:
                 rows, largest = rows + before.rows, max(largest, before.largest)
             store(target.folder, _with_namesakes(found, results))
-            record.add(name, wanted[name], found)
+            record.add(name, wanted[name], found, each)
             results.add(found)
         record.finish()
     if rows:

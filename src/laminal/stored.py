@@ -22,8 +22,14 @@ UNTOLD = ("cache",)  # arguments of a probe that change no number
 def settings_of(section: Any, probe: Any, corpus: Corpus, split: Split | None, revision: str) -> str:
     """Hash all that a probe's numbers depend on: its arguments and version, corpus, split, and the codec's weights."""
     arguments = {key: value for key, value in plain(section).items() if key not in UNTOLD}
-    parts = [arguments, getattr(probe, "version", 1), corpus.sha256, split.sha256() if split is not None else "", revision]
+    parts: list[Any] = [arguments, getattr(probe, "version", 1), corpus.sha256, split.sha256() if split is not None else "", revision]
+    parts += [own] if (own := material(probe)) else []
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def material(probe: Any) -> dict[str, Any]:
+    """Say what a probe measures on where that is not the corpus (its `material`: name, hash); empty for most."""
+    return dict(getattr(probe, "material", {}))
 
 
 def entry(context: Context) -> str:
@@ -87,11 +93,11 @@ class Record:
         self.facts = facts | {"probes": probes, "finished": False}
         runfolder.update_manifest(self.folder, **{self.key: self.facts})
 
-    def add(self, name: str, settings: str, results: Results) -> None:
+    def add(self, name: str, settings: str, results: Results, probe: Any) -> None:
         """Record a probe whose rows have just been stored."""
         undefined = [dataclasses.asdict(each) for each in results.undefined]
         record = {"settings": settings, "rows": len(results.scores), "seconds": results.seconds.get(name, 0.0), "undefined": undefined}
-        self.facts["probes"][name] = record
+        self.facts["probes"][name] = record | ({"material": own} if (own := material(probe)) else {})
         runfolder.update_manifest(self.folder, **{self.key: self.facts})
 
     def finish(self) -> None:

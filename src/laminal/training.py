@@ -32,6 +32,7 @@ from laminal.nn.export import export
 from laminal.nn.recipes import tokenizer_of
 from laminal.probes.listening import write_listening
 from laminal.results import Results
+from laminal.stored import material
 from laminal.task import OptimizerSettings, TokenizerTask
 
 log = logging.getLogger("laminal")
@@ -203,7 +204,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     metrics = Metrics(folder / "metrics.csv", config.log.every_steps, sinks)
     trainer = trainer_of(config, folder, [metrics, callback, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
     if runfolder.is_first_process():
-        describe(config, folder, start, corpus, split)
+        describe(config, folder, start, made)
     wall.ready()
     try:
         trainer.fit(task, datamodule=made.data, ckpt_path=start.path if start else None, weights_only=True)
@@ -238,9 +239,12 @@ def trainer_of(config: DictConfig, folder: Path, callbacks: list[lightning.Callb
         raise RequestError(f"trainer ({given}): {' '.join(str(error).split())}; configs/base.yaml has the usual") from error
 
 
-def describe(config: DictConfig, folder: Path, start: Start | None, corpus: Corpus, split: Split) -> None:
+def describe(config: DictConfig, folder: Path, start: Start | None, made: Parts) -> None:
     """Write down what runs, on what, from which checkpoint: config.yaml and split.json of a new run, and the manifest."""
+    corpus, split = made.corpus, made.split
     facts: dict[str, Any] = {"corpus_sha256": corpus.sha256, "split_sha256": split.sha256()}
+    if others := {name: own for name, probe in made.probes.items() if (own := material(probe))}:
+        facts["probe_material"] = others
     if start is None:
         runfolder.write_config(folder, config)
         write_text(folder / "split.json", split.to_json())

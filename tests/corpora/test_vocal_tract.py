@@ -1,7 +1,9 @@
 """The simulated vocal tract: what is said, the scaled speaker, the walls, and a short recording where the tool is installed."""
 
+import importlib.metadata
 import importlib.util
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +91,36 @@ def test_refuses_impossible_sizes_and_says_what_is_missing(tmp_path, monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RequestError, match=r"pip install 'laminal\[vocaltract\]' \(GPL-3\)"):
         vocal_tract.vocal_tract(1, 1, 1.0, cache=tmp_path)
+
+
+def test_recordings_are_kept_by_what_made_them_and_by_which_version_of_the_tool(tmp_path, monkeypatch):
+    arguments = {"speakers": 1, "tracks": 1, "seconds": 1.0, "seed": 0}
+    key = vocal_tract._key(arguments)
+    source = Path(vocal_tract.__file__).read_bytes()
+    monkeypatch.setattr(vocal_tract, "__file__", str(tmp_path / "other.py"))
+    (tmp_path / "other.py").write_bytes(source)
+    assert vocal_tract._key(arguments) == key
+    (tmp_path / "other.py").write_bytes(source.replace(b"SMALL, LARGE = (0.82, 0.92)", b"SMALL, LARGE = (0.80, 0.92)"))
+    assert vocal_tract._key(arguments) != key
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"vocaltractlab-cython": "9.9"}[name])
+    assert vocal_tract._folder(tmp_path, key) == tmp_path / f"{key}-9.9"
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert vocal_tract._folder(tmp_path, key) == tmp_path / key
+    (tmp_path / f"{key}-0.0.17").mkdir()
+    assert vocal_tract._folder(tmp_path, key) == tmp_path / f"{key}-0.0.17"  # what was made with the tool is read without it
+
+
+def test_outlines_that_were_cut_off_are_one_line(tmp_path):
+    path = tmp_path / "o.npz"
+    np.savez(path, upper=np.zeros((5, 9, 2)))
+    for size in (None, 400, 0):
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(DataError, match="delete its folder, it is made again"):
+            vocal_tract.outlines(path)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from laminal import audio
-from laminal.corpora.tract_table import packed, tract_table, unpacked
+from laminal.corpora.tract import Tract
+from laminal.corpora.tract_table import FOLDER, packed, tract_table, unpacked
 from laminal.corpora.vtd_arrays import vtd_arrays
 from laminal.errors import DataError, RequestError
 from laminal.measures.clock import MRI_RATE
@@ -54,6 +55,22 @@ def test_given_arrays_come_back(tree):
         ({"vtd": np.where(rows() > 3, np.inf, np.inf), "fps": 100.0}, "vtd is infinite in 200 frames"),
         ({"vtd": rows(), "fps": 100.0, "frames": np.r_[0:199, 5]}, "must rise from 0"),
         ({"vtd": rows(80), "fps": 100.0}, "the tract ends at 0.80 s and its audio at 2.00 s"),
+        ({"vtd": 1e300 * rows(), "fps": 100.0}, "vtd is infinite in 200 frames"),
+        ({"vtd": rows(), "fps": "fast"}, "fps is fast: a finite number is needed"),
+        ({"vtd": rows(), "fps": np.array([100.0, 100.0])}, "fps holds 2 numbers"),
+        ({"vtd": rows(), "fps": np.inf}, "fps is inf: a finite number"),
+        ({"vtd": rows(), "fps": -100.0}, "fps=-100.0; say the frames per second"),
+        ({"vtd": rows(), "fps": 100.0, "offset": np.nan}, "offset is nan: a finite number"),
+        ({"vtd": rows(), "fps": 100.0, "offset": "x"}, "offset is x: a finite number"),
+        ({"vtd": rows(), "fps": 100.0, "offset": np.zeros(2)}, "offset holds 2 numbers"),
+        ({"vtd": rows(), "fps": 100.0, "first": "x"}, "first is x: a whole number"),
+        ({"vtd": rows(), "fps": 100.0, "first": np.nan}, "first is nan: a whole number"),
+        ({"vtd": rows(), "fps": 100.0, "first": 0.5}, "first is 0.5: a whole number"),
+        ({"vtd": rows(), "fps": 100.0, "first": -3}, "first=-3; frames count from 0"),
+        ({"vtd": rows(), "fps": 100.0, "frames": np.r_[0:199, np.nan]}, "frames is nan: a whole number"),
+        ({"vtd": rows(), "fps": 100.0, "frames": np.array(["a"] * 200)}, "frames is 200 values of <U1: a whole number"),
+        ({"vtd": rows(), "fps": 100.0, "frames": np.arange(200) + 0.6}, "frames is 0.6: a whole number"),
+        ({"vtd": rows(), "fps": 100.0, "frames": np.r_[0:199, 10**11]}, "over 1,000,000; mend the numbers"),
     ],
 )
 def test_a_bad_file_is_one_line_and_the_others_stay(tree, arrays, says):
@@ -63,6 +80,26 @@ def test_a_bad_file_is_one_line_and_the_others_stay(tree, arrays, says):
     corpus = vtd_arrays(tree)
     ((file, reason),) = corpus.skipped
     assert file == str(path) and re.search(says, reason) and len(corpus) == 20
+
+
+@pytest.mark.parametrize("spoilt", ["cut", "empty", "npy"])
+def test_a_file_that_is_no_whole_npz_is_one_line(tree, spoilt):
+    path = put(tree, "cleo/x", vtd=rows(), fps=100.0)
+    if spoilt == "npy":
+        with path.open("wb") as file:
+            np.save(file, rows())
+    else:
+        path.write_bytes(path.read_bytes()[: 300 if spoilt == "cut" else 0])
+    ((file, reason),) = vtd_arrays(tree).skipped
+    assert file == str(path) and "no whole .npz of plain arrays" in reason and "\n" not in reason and reason.endswith("by numpy.savez")
+
+
+def test_a_tract_needs_a_clock_and_finite_distances():
+    for clock in ({"rate": np.nan}, {"rate": 0.0}, {"rate": 83.0, "offset": np.nan}, {"rate": 83.0, "first": -1}):
+        with pytest.raises(DataError, match="no clock"):
+            Tract(rows().astype(np.float32), **clock)
+    with pytest.raises(DataError, match="infinite in 1 frames"):
+        Tract(np.array([[1.0], [np.inf]], np.float32), 83.0)
 
 
 def test_refuses_a_folder_without_tracks_and_grids_of_two_sizes(tree, tmp_path_factory):
@@ -98,4 +135,8 @@ def test_packing_loses_half_a_unit_at_most(tmp_path):
     np.testing.assert_allclose(back, vtd, atol=0.01001)
     (tmp_path / "table.json").write_text(json.dumps({"rate": 83.0}))
     with pytest.raises(DataError, match="not a whole table"):
+        tract_table(tmp_path)
+    (tmp_path / "table.json").write_text((FOLDER / "table.json").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "distances.npz").write_bytes((FOLDER / "distances.npz").read_bytes()[:5000])
+    with pytest.raises(DataError, match="not a whole table.*no whole .npz.*install laminal again"):
         tract_table(tmp_path)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from laminal.measures.bootstrap import interval, multiplicities, pair_weights, weighted_means
+from laminal.measures.bootstrap import half_widths, interval, multiplicities, pair_weights, stretched, student, weighted_means
 from oracle_pairs import mean
 
 
@@ -74,3 +74,29 @@ def test_resampling_pairs_would_be_too_narrow():
 def test_a_mean_of_types_is_the_oracles():
     pairs = [("a", "b", 1.0), ("b", "a", 3.0), ("a", "c", 10.0)]
     assert mean(pairs) == 6.0 and mean(pairs, {"a": 1, "b": 1, "c": 1}) == 6.0
+
+
+def test_few_clusters_widen_percentiles_by_t_and_their_own_spread():
+    value, low, high = np.array([0.5, 0.0]), np.array([0.4, -0.1]), np.array([0.7, 0.1])
+    for clusters, quantile in ((2, 12.7062), (6, 2.5706), (1000, 1.9623)):  # tables of Student's t
+        factor = quantile / 1.95996 * np.sqrt(clusters / (clusters - 1))
+        wide = stretched(value, low, high, clusters)
+        np.testing.assert_allclose(wide[0], value - factor * (value - low), rtol=1e-4)
+        np.testing.assert_allclose(wide[1], value + factor * (high - value), rtol=1e-4)
+    rng = np.random.default_rng(0)
+    held = {"percentiles": 0, "stretched": 0, "t": 0}
+    for trial in range(400):
+        values = rng.standard_normal(4)
+        low, high = interval((multiplicities(4, 1000, trial) @ values / 4)[:, None])
+        mean = values.mean(keepdims=True)
+        wide = stretched(mean, low, high, 4)
+        held["percentiles"] += bool(low[0] <= 0 <= high[0])
+        held["stretched"] += bool(wide[0][0] <= 0 <= wide[1][0])
+        held["t"] += bool(abs(mean[0]) <= half_widths(values[:, None])[0])
+    assert held["percentiles"] < 0.86 * 400 and 0.9 * 400 < held["stretched"] <= 400 and 0.92 * 400 < held["t"] < 0.98 * 400
+
+
+def test_half_widths_are_students():
+    values = np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0]])
+    np.testing.assert_allclose(half_widths(values), [4.30265 * 2 / np.sqrt(3), 0.0], rtol=1e-5)
+    assert abs(student(5) - 2.570582) < 1e-5

@@ -244,3 +244,30 @@ def test_heldout_refuses_folds_without_groups():
         heldout_pwcca(x, y, np.arange(30), 5, 0)
     with pytest.raises(RequestError, match="cannot be merged"):
         CcaStats.of(x, y) + CcaStats.of(x, y[:, :2])
+
+
+@pytest.mark.parametrize(("groups", "fewest"), [(60, 1), (30, 2)])
+def test_heldout_refuses_folds_of_one_or_two_samples(groups, fewest):
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    with pytest.raises(RequestError, match=f"folds={groups}: a fold has {fewest} of 60 samples, and a correlation needs 3"):
+        heldout_pwcca(x, x, np.arange(60) % groups, groups, 2)
+    assert heldout_pwcca(x, x, np.arange(60) % 20, 20, 2).pwcca == pytest.approx(1)  # three
+
+
+def test_ranks_are_whole_numbers_and_lists_are_taken():
+    x, y = shared(10, 60, 2, 3, 4)
+    groups = np.arange(60) // 6
+    assert heldout_pwcca(x, y, groups, 5, [2, 3]).pwcca == heldout_pwcca(x, y, groups, 5, (2, 3)).pwcca
+    assert heldout_pwcca(x, y, groups, 5, (None, None)).pwcca == heldout_pwcca(x, y, groups, 5, None).pwcca
+    for rank in (2.0, "ab", [2], (0, 1), (1, 2, 3), True):
+        with pytest.raises(RequestError, match="a whole number, or a pair of them"):
+            heldout_pwcca(x, y, groups, 5, rank)
+
+
+def test_half_precision_and_what_is_no_number():
+    x, y = shared(11, 60, 2, 3, 4)
+    half = torch.from_numpy(x).bfloat16()
+    assert pwcca(half, y).pwcca == pytest.approx(pwcca(half.float().numpy(), y).pwcca)
+    assert pwcca(torch.from_numpy(x).requires_grad_(), y).pwcca == pwcca(x, y).pwcca
+    with pytest.raises(RequestError, match="x is no array of real numbers"):
+        pwcca([["a"]], [["b"]])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from laminal.measures.heldout import HeldOut, Track
 LENGTHS = [60, 75, 80, 66, 71, 90, 64, 77, 83, 69]
 FOLDS, RANK, SHIFTS = 5, 4, 20
 LAGS = (-0.04, 0.0, 0.04)
+CLUSTERS = (0, 0, 1, 1, 2, 2, 3, 3, 3, 4)
 pytestmark = pytest.mark.filterwarnings("ignore:PWCCA of n=")
 
 
@@ -29,7 +32,7 @@ def material(seed=0):
         for lag in LAGS[::2]:
             lagged[lag][[0, 1, -1, -2]] = np.nan
         shifts = rng.integers(20, rows - 20, SHIFTS)
-        tracks.append(Track(x, lagged, int(fold[number]), shifts))
+        tracks.append(Track(x, lagged, int(fold[number]), shifts, CLUSTERS[number]))
         features.append({
             "copy": x @ turn - 7, "noisy": x @ turn + 2 * moving(rng, rows, 9), "one": x[:, :1] + 0.1 * moving(rng, rows, 1),
             "nothing": moving(rng, rows, 5), "still": np.full((rows, 3), 2.5),
@@ -67,27 +70,70 @@ def test_same_values_as_with_all_frames_at_once(rank):
     assert abs(held.null.mean(0)).max() < 0.2
 
 
-def test_lags_are_those_of_shifted_tracks():
+def test_lags_are_those_of_shifted_tracks_on_the_frames_that_all_of_them_have():
     tracks, features = material(1)
     _, held = measured(tracks, features)
-    np.testing.assert_allclose(held.lagged[1].mean(0), held.values, atol=1e-4)  # of tied correlations any basis will do
-    assert (held.lagged[[0, 2]].mean(1)[:, held.names.index("copy")] < held.values[held.names.index("copy")]).all()
+    inside = [slice(2, -2)] * len(tracks)  # two frames at either end have no tract at one lag or the other
+    groups = np.repeat(np.arange(len(LENGTHS)), np.array(LENGTHS) - 4)
+    assert held.late_frames == sum(LENGTHS) - 4 * len(LENGTHS)
+    by_lag = {name: held.at_lags(name, np.ones((1, 5)))[0] for name in held.names}
+    for place, lag in enumerate(LAGS):
+        x = np.concatenate([track.lagged[lag][rows] for track, rows in zip(tracks, inside)])
+        for name in ("noisy", "one"):
+            y = np.concatenate([each[name][rows] for each, rows in zip(features, inside)])
+            expected = heldout_pwcca(x, y, groups, FOLDS, RANK).pwcca  # its axes are chosen on these frames alone
+            assert by_lag[name][place] == pytest.approx(expected, abs=0.02), (name, lag)
+    for name in ("copy", "noisy", "one"):
+        assert by_lag[name][1] == pytest.approx(held.values[held.names.index(name)], abs=0.03)
+    assert (by_lag["copy"][[0, 2]] < by_lag["copy"][1]).all()
     late = [each | {"copy": np.roll(each["copy"], 2, 0)} for each in features]  # features answer 40 ms late
     _, delayed = measured(tracks, late)
-    assert delayed.lagged.mean(1)[:, held.names.index("copy")].argmax() == 0
+    assert delayed.at_lags("copy", np.ones((1, 5)))[0].argmax() == 0
 
 
-def test_weights_of_tracks_and_bootstrap():
+def test_without_a_frame_that_has_a_tract_at_every_lag_there_is_no_sweep():
+    tracks, features = material(5)
+    lost = [dataclasses.replace(track, lagged=track.lagged | {0.04: np.full_like(track.x, np.nan)}) for track in tracks]
+    _, held = measured(lost, features)
+    assert held.late_frames == 0 and np.isnan(held.at_lags("copy", np.ones((1, 5)))).all()
+    assert held.values[held.names.index("copy")] > 0.99
+
+
+def test_weights_of_clusters():
     tracks, features = material(2)
     _, held = measured(tracks, features)
-    ones = [np.ones((1, len(columns[0].n))) for columns in held.along]
-    np.testing.assert_allclose(held.weighted(ones)[0], held.values, atol=1e-9)
-    double = [2 * each for each in ones]
-    np.testing.assert_allclose(held.weighted(double)[0], held.values, atol=1e-9)
-    alone = [np.zeros((1, len(columns[0].n))) for columns in held.along]
-    alone[0][0, 0] = 1.0  # one track of fold 0: its own correlation along directions fitted on folds 1 to 4
-    values = held.weighted(alone)[0]
-    assert np.isfinite(values).all() and values[held.names.index("copy")] > 0.99
+    np.testing.assert_allclose(held.weighted(np.ones((1, 5)))[0], held.values, atol=1e-9)
+    np.testing.assert_allclose(held.weighted(2 * np.ones((1, 5)))[0], held.values, atol=1e-9)
+    alone = held.weighted(np.eye(5))  # each cluster's tracks, along directions fitted on the other folds
+    assert np.isfinite(alone).all() and (alone[:, held.names.index("copy")] > 0.97).all()
+    apart = [dataclasses.replace(track, cluster=number) for number, track in enumerate(tracks)]
+    _, by_track = measured(apart, features)
+    weights = np.random.default_rng(0).integers(0, 3, (20, 5)) + 1.0
+    of_tracks = by_track.weighted(weights[:, list(CLUSTERS)])
+    np.testing.assert_allclose(held.weighted(weights), of_tracks, atol=1e-9)  # a cluster's sums are those of its tracks
+    np.testing.assert_allclose(held.at_lags("noisy", weights), by_track.at_lags("noisy", weights[:, list(CLUSTERS)]), atol=1e-9)
+
+
+def test_says_how_many_axes_it_used():
+    tracks, features = material(6)
+    engine, _ = measured(tracks, features, rank=(3, 7))
+    used = dict(zip(engine.names, engine.axes))
+    assert used == {"copy": 6, "noisy": 7, "one": 1, "nothing": 5}
+    kept, share = engine.own
+    x = np.concatenate([track.x for track in tracks])
+    wide = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
+    assert kept == 3 and share == pytest.approx(wide[:3].sum() / wide.sum(), abs=0.03)
+
+
+def test_a_fold_of_two_frames_is_refused():
+    tracks, features = material(7)
+    short = [dataclasses.replace(t, x=t.x[:2], lagged={lag: x[:2] for lag, x in t.lagged.items()}, shifts=t.shifts % 2) for t in tracks[:5]]
+    few = [{name: y[:2] for name, y in own.items()} for own in features[:5]]
+    engine = HeldOut(["copy"], FOLDS, (RANK, RANK), SHIFTS, 3, LAGS, ["copy"])
+    for number, (track, own) in enumerate(zip(short, few)):
+        engine.learn(dataclasses.replace(track, fold=number), own, "")
+    engine.ready()
+    assert engine.failed == {"copy": "a fold has 2 frames, and a correlation needs 3; give longer tracks"}
 
 
 def test_in_sample_is_pwcca_of_all_frames_with_a_null():

@@ -146,3 +146,15 @@ def test_lines_are_scaled_over_a_speaker_and_bad_ones_masked():
     np.testing.assert_allclose(np.nanmean(found[:, :2], 0), 0, atol=1e-12)
     np.testing.assert_allclose(np.nanstd(found[:, :2], 0), 1)
     assert abs(np.nanmean(normalised(tracks)[0][:, 0])) > 1e-3  # over the speaker, not the clip
+
+
+def test_speakers_without_a_usable_line_are_refused():
+    with pytest.raises(DataError, match="no frame has a distance"):
+        normalised([np.full((20, 3), np.nan)])
+    with pytest.raises(DataError, match="none of 3 lines varies and has a value in 80% of the frames"):
+        normalised([np.full((20, 3), 7.0)])
+
+
+def test_broken_frame_numbers_take_no_memory():
+    with pytest.raises(DataError, match="frame number 5000000000 is 4999999999 after the first, 1: over 1,000,000"):
+        regular(np.zeros((2, 1)), [1, 5_000_000_000])

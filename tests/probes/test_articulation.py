@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
+from laminal import stored
 from laminal.cache import CodesCache
 from laminal.codecs.log_mel import LogMel
 from laminal.corpora.base import Corpus
@@ -58,7 +60,11 @@ def test_a_codec_that_copies_the_tract_and_one_that_shuffles_it(corpus):
     assert one(results, layer="1").value < 0.6  # one line of twelve, and nothing for the other directions
     assert one(results, layer="3").value > 0.9  # at rank 12 its loud nonsense takes four axes
     assert one(results, "best_lag", layer="2").value == 0
-    assert one(results, "lag_pwcca", "lag+000ms", "2").value == pytest.approx(copy.value, abs=1e-3)
+    at_once = one(results, "lag_pwcca", "lag+000ms", "2")
+    assert at_once.value == pytest.approx(copy.value, abs=3e-3) and at_once.clusters == copy.clusters == 3
+    assert copy.n - 8 * len(corpus) <= at_once.n < copy.n  # frames that have a tract 40 ms before and after
+    assert at_once.high - at_once.low == pytest.approx(copy.high - copy.low, rel=0.3)  # one basis: speakers
+    assert one(results, "best_lag_gain", layer="2").value == 0
     assert one(results, "lag_pwcca", "lag-040ms", "2").value < copy.value > one(results, "lag_pwcca", "lag+040ms", "2").value
     growth = one(results, "last_minus_first")
     assert growth.value == pytest.approx(one(results, layer="3").value - one(results, layer="1").value) and growth.low > 0
@@ -89,6 +95,70 @@ def test_features_that_answer_late_peak_at_a_negative_lag(corpus):
     results = found(corpus, Copying(corpus, late=0.04))
     assert one(results, "best_lag", layer="2").value == -40
     assert one(results, "best_lag_pwcca", layer="2").value > one(results, layer="2").value + 0.02
+    gain, best = one(results, "best_lag_gain", layer="2"), one(results, "best_lag", layer="2")
+    at_once = one(results, "lag_pwcca", "lag+000ms", "2")
+    assert gain.value == pytest.approx(one(results, "best_lag_pwcca", layer="2").value - at_once.value) and gain.low > 0
+    assert (best.low, best.high) == (-40, -40)  # every other lag is told from it
+
+
+def test_lags_that_are_not_told_apart_are_the_interval_of_the_best(corpus):
+    shuffled = found(corpus, Copying(corpus, shuffled=True))
+    best, gain = one(shuffled, "best_lag", layer="2"), one(shuffled, "best_lag_gain", layer="2")
+    assert best.low < best.value < best.high or best.low <= 0 <= best.high
+    assert best.high - best.low >= 40 and (gain.low <= 0 or best.value == 0)
+
+
+def test_lags_beyond_the_tracks_are_undefined_and_the_rest_stays(corpus):
+    results = found(corpus, Copying(corpus), lags_ms=(-9000,))
+    assert {each.what.split(" of ")[0] for each in results.undefined} == {"lags"}
+    assert "0 frames have a tract at every lag; give shorter lags_ms" in results.undefined[0].reason
+    assert not [each for each in results.scores if "lag" in each.metric] and one(results, layer="2").value > 0.97
+
+
+def test_differences_are_students_over_speakers_and_levels_are_stretched(corpus):
+    results = found(corpus, Copying(corpus))
+    own = {each.layer: each.value for each in results.items if each.metric == "speaker_pwcca"}
+    growth = one(results, "last_minus_first")
+    half = 4.30265 * (own["3"] - own["1"]).std(ddof=1) / np.sqrt(3)  # t(2)
+    assert growth.high - growth.value == pytest.approx(half, rel=1e-4) == growth.value - growth.low
+    alone = one(results, "speaker_pwcca", layer="1")
+    assert alone.high - alone.value == pytest.approx(4.30265 * own["1"].std(ddof=1) / np.sqrt(3), rel=1e-4)
+    level = one(results, layer="1")  # percentiles of three speakers are at most their range
+    assert level.high - level.low > 1.5 * np.ptp(own["1"]) and level.low < own["1"].min() < own["1"].max() < level.high
+    paired = one(results, "minus_log_mel", layer="2")
+    assert paired.value == pytest.approx(one(results, layer="2").value - one(results, setting="log_mel").value) and paired.low > 0
+    assert all(-1 <= each.low <= each.high <= 1 for each in results.scores if each.metric in ("heldout_pwcca", "speaker_pwcca"))
+
+
+def test_rows_say_on_what_and_with_how_many_axes(corpus):
+    results = found(corpus, Copying(corpus))
+    seconds = one(results, "seconds_of_tract", "made_up")
+    assert (seconds.n, seconds.clusters) == (12, 3) and seconds.value == pytest.approx(sum(each.seconds for each in corpus))
+    assert one(results, "tract_axes").value == 5 and 0.9 < one(results, "tract_variance").value < 1
+    axes = {layer: one(results, "feature_axes", layer=layer).value for layer in ("1", "2", "3")}
+    assert axes == {"1": 1, "2": 12, "3": 12} and one(results, "feature_axes", "f0_energy").value == 1  # noise has no pitch
+    assert one(results, "codebooks").value == 0 and one(found(corpus, Quantised(corpus)), "codebooks").value == 3
+    alone = found(corpus.subset(frozenset({"s1"})), Copying(corpus), folds=2)
+    seconds = one(alone, "seconds_of_tract", "made_up")
+    assert (seconds.n, seconds.clusters) == (4, 1)
+
+
+def test_a_layer_of_few_dimensions_cannot_reach_one(corpus):
+    class Narrow(Copying):
+        def layers(self, wav):
+            return {"1": super().layers(wav)["2"][..., :3]}  # exact, but three of twelve lines
+
+    results = found(corpus, Narrow(corpus), rank=(10, 12))
+    assert one(results, "feature_axes", layer="1").value == 3 and one(results, layer="1").value < 0.8
+
+
+def test_the_tracts_are_named_where_they_are_of_another_corpus(corpus):
+    probe = Articulation(Corpus("plain", corpus.utterances), None, **(SIZES | {"tracks": 5}))
+    assert probe.material == {"corpus": "tract_table", "corpus_sha256": probe.corpus.sha256, "tracks": 5, "speakers": 5}
+    assert stored.material(probe) == probe.material and stored.material(object()) == {}
+    whole = Articulation(Corpus("plain", corpus.utterances), None, **SIZES)
+    settings = [stored.settings_of({"tracks": 5}, each, corpus, None, "1") for each in (probe, whole)]
+    assert settings[0] != settings[1]  # another table of tracts is another measurement
 
 
 @pytest.mark.parametrize("rate", [12.5, 25.0, 75.0, 100.0])
@@ -176,10 +246,46 @@ def test_a_layer_that_is_not_finite_is_listed_and_the_others_stay(corpus):
     assert one(spoilt, layer="2").value == one(whole, layer="2").value
 
 
+def test_random_codebooks_of_a_latent_that_is_not_finite_are_listed(corpus):
+    class Broken(Quantised):
+        def layers(self, given):
+            made = super().layers(given)
+            return made | {"latent": torch.full_like(made["latent"], float("nan"))} if "latent" in made else made
+
+        def codes_and_latent(self, wav):
+            codes, latent = super().codes_and_latent(wav)
+            return codes, torch.full_like(latent, float("nan"))
+
+    results = found(corpus, Broken(corpus))
+    reasons = {each.what: each.reason for each in results.undefined}
+    assert "the latent that they are drawn about is not finite" in reasons["random_codebook, random_codes"]
+    assert "cumulative latent" in reasons and one(results, layer="3").value > 0.3
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_speaker_without_a_tract_or_with_one_that_stands_still_is_listed(corpus):
+    for spoilt, says in ((np.nan, "no frame has a distance"), (3.0, "none of 12 lines varies and has a value in 80%")):
+        tracts = dict(corpus.tracts)
+        for each in corpus:
+            if each.speaker == "s1":
+                tracts[each.id] = Tract(np.full_like(tracts[each.id].vtd, spoilt), tracts[each.id].rate)
+        results = found(TractCorpus("spoilt", corpus.utterances, (), {}, tracts), Copying(corpus))
+        assert [each.what for each in results.undefined] == [f"s1-{number}" for number in range(4)]
+        assert all(each.reason.startswith(f"speaker s1: {says}") for each in results.undefined)
+        assert one(results, layer="2").value > 0.97 and one(results, layer="2").clusters == 2
+
+
 def test_too_few_tracks_and_impossible_sizes(corpus):
     results = found(in_turn(corpus, 3), Copying(corpus))
     assert not results.scores and "3 usable tracks and 4 folds" in results.undefined[0].reason
-    for change, says in ((dict(shifts=99), "shifts=99"), (dict(folds=1), "folds=1"), (dict(rank=(0, 3)), "two numbers from 1 on")):
+    for change, says in ((dict(shifts=99), "shifts=99"), (dict(folds=1), "folds=1"), (dict(rank=(0, 3)), "two whole numbers")):
+        with pytest.raises(RequestError, match=says):
+            Articulation(corpus, None, **(SIZES | change))
+    for change, says in (
+        (dict(rank="ab"), "rank=ab: two whole numbers"), (dict(rank=(5.0, 12)), "two whole numbers"), (dict(draws=0), "draws=0"),
+        (dict(tracks=-1), "tracks=-1"), (dict(tracks=0), "tracks=0"), (dict(lags_ms=(float("nan"),)), "whole milliseconds"),
+        (dict(lags_ms=(0.4,)), "whole milliseconds"), (dict(lags_ms=("late",)), "whole milliseconds"),
+    ):  # fmt: skip
         with pytest.raises(RequestError, match=says):
             Articulation(corpus, None, **(SIZES | change))
     uneven = dict(corpus.tracts) | {corpus[0].id: Tract(corpus.tracts[corpus[0].id].vtd[:, : LINES - 1], 83.3)}

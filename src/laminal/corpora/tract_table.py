@@ -4,6 +4,7 @@ Made by scripts/make_tract_table.py from `corpora/vocal_tract.py`; what a GPL pr
 """
 
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int16
 
 from laminal.corpora.base import Interval, Utterance
-from laminal.corpora.tract import Tract, TractCorpus, tract_corpus
+from laminal.corpora.tract import Tract, TractCorpus, read_arrays, tract_corpus
 from laminal.errors import DataError
 
 UNIT = 0.02  # mm, of the integers kept
@@ -23,8 +24,8 @@ def tract_table(folder: str | Path | None = None) -> TractCorpus:
     place = FOLDER if folder is None else Path(folder)
     try:
         told = json.loads((place / "table.json").read_text(encoding="utf-8"))
-        with np.load(place / "distances.npz", allow_pickle=False) as held:
-            found = {row["id"]: (_utterance(place, row), _tract(held, row["id"], float(told["rate"]))) for row in told["recordings"]}
+        held = read_arrays(place / "distances.npz", "install laminal again")
+        found = {row["id"]: (_utterance(place, row), _tract(held, row["id"], float(told["rate"]))) for row in told["recordings"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{place}: not a whole table of tracts ({error}); install laminal again") from error
     return tract_corpus("tract_table", found, (), told["facts"])
@@ -43,7 +44,7 @@ def unpacked(steps: Int16[np.ndarray, "m g"], missing: np.ndarray) -> Float32[np
     return found
 
 
-def _tract(held: np.lib.npyio.NpzFile, name: str, rate: float) -> Tract:
+def _tract(held: Mapping[str, np.ndarray], name: str, rate: float) -> Tract:
     return Tract(unpacked(held[name], held[f"{name}-missing"]), rate)
 
 

@@ -5,6 +5,7 @@ every phone is the nearest German segment (`vocal_tract_text`), so this is evide
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -23,7 +24,7 @@ from laminal import audio
 from laminal.atomic import replacing, write_json
 from laminal.corpora import spoken_text, vocal_tract_say, vocal_tract_text
 from laminal.corpora.base import Interval, Utterance
-from laminal.corpora.tract import Tract, TractCorpus, tract_corpus
+from laminal.corpora.tract import Tract, TractCorpus, read_arrays, tract_corpus
 from laminal.errors import DataError, RequestError
 from laminal.lexicon import base as lexicon
 from laminal.measures.clock import MRI_RATE, frame_times
@@ -65,7 +66,7 @@ def vocal_tract(
     if speakers < 1 or tracks < 1 or seconds < 1:
         raise RequestError(f"speakers={speakers} tracks={tracks} seconds={seconds:g}: at least 1 of each")
     arguments = {"speakers": speakers, "tracks": tracks, "seconds": float(seconds), "seed": seed}
-    folder = _root(cache) / _key(arguments)
+    folder = _folder(_root(cache), _key(arguments))
     voices = [voice(number, seed) for number in range(speakers)]
     jobs = [(one, number, folder / f"{one.name}-{number:03d}") for one in voices for number in range(tracks)]
     missing = [job for job in jobs if not job[2].with_suffix(".json").is_file()]
@@ -95,12 +96,22 @@ def _root(cache: str | Path | None) -> Path:
 
 
 def _key(arguments: Mapping[str, int | float]) -> str:
-    """Hash what the recordings follow from: arguments, and the code that chooses and says the sentences."""
+    """Hash what the recordings follow from: arguments, and the code that draws the voices, chooses the sentences and says them."""
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
-    code = [Path(str(module.__file__)) for module in (vocal_tract_say, vocal_tract_text, spoken_text)]
+    code = [Path(__file__), *(Path(str(module.__file__)) for module in (vocal_tract_say, vocal_tract_text, spoken_text))]
     for part in (*code, *sorted(lexicon.DATA.glob("*.gz"))):
         digest.update(part.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _folder(root: Path, key: str) -> Path:
+    """Name the folder of the recordings by the tool's version too; without the tool, one that any version of it has made will do."""
+    try:
+        version = importlib.metadata.version(vocal_tract_say.PACKAGE.replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        made = sorted(root.glob(f"{key}-*"))
+        return made[-1] if made else root / key
+    return root / f"{key}-{version}"
 
 
 def _available() -> None:
@@ -168,9 +179,9 @@ def _load(folder: Path, voices: list[Voice], tracks: int) -> TractCorpus:
 def outlines(path: Path) -> list[Outline]:
     """Read the walls of each frame in mm, both from lips to larynx."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            upper, lower, tongue, epiglottis = (MM * held[name].astype(np.float64) for name in ("upper", "lower", "tongue", "epiglottis"))
-    except (OSError, ValueError, KeyError) as error:
+        held = read_arrays(path, "delete its folder, it is made again")
+        upper, lower, tongue, epiglottis = (MM * held[name].astype(np.float64) for name in ("upper", "lower", "tongue", "epiglottis"))
+    except (ValueError, KeyError) as error:
         raise DataError(f"{path}: not whole ({error}); delete its folder, it is made again") from error
     return [Outline((lower_wall(*sides),), (top[::-1],)) for *sides, top in zip(lower, tongue, epiglottis, upper)]
 

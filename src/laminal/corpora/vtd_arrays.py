@@ -1,6 +1,5 @@
 """Any recordings with vocal-tract distances that somebody has measured: SPEAKER/NAME.npz beside SPEAKER/NAME.wav."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ from laminal.audio import SUFFIXES
 from laminal.corpora import textgrid
 from laminal.corpora.base import Interval, Utterance
 from laminal.corpora.recordings import files
-from laminal.corpora.tract import Tract, TractCorpus, same_length, tract_corpus
+from laminal.corpora.tract import Tract, TractCorpus, numbers, one_number, read_arrays, same_length, tract_corpus
 from laminal.errors import DataError, RequestError
+from laminal.measures.vtd import regular
 
 
 def vtd_arrays(
@@ -40,30 +40,32 @@ def vtd_arrays(
 
 
 def read_tract(path: Path, fps: float | None) -> Tract:
-    """Read one .npz; raises DataError where it is none, has no rate, or frame numbers that do not rise."""
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            given = {each: held[each] for each in ("vtd", "fps", "first", "frames", "offset") if each in held}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: no .npz of plain arrays ({error}); write it by numpy.savez") from error
+    """Read one .npz; raises DataError where it is none, has no rate, or what it says of its clock are no numbers, or do not rise."""
+    given = read_arrays(path, "write it by numpy.savez")
     vtd = given.get("vtd")
     if vtd is None or vtd.ndim != 2 or not vtd.size or vtd.dtype.kind not in "fiu":
         raise DataError(f"{path}: vtd is {'missing' if vtd is None else vtd.shape}; give numbers (frames, lines)")
-    if np.isinf(vtd).any():
-        raise DataError(f"{path}: vtd is infinite in {int(np.isinf(vtd).any(1).sum())} frames; NaN says that there is no value")
-    rate = float(given["fps"]) if "fps" in given else fps
-    if rate is None or not rate > 0:
+    with np.errstate(over="ignore"):
+        kept = vtd.astype(np.float32)
+    if np.isinf(kept).any():
+        raise DataError(f"{path}: vtd is infinite in {int(np.isinf(kept).any(1).sum())} frames; NaN says that there is no value")
+    try:
+        rate = one_number(given["fps"], "fps", whole=False) if "fps" in given else fps
+        first = int(one_number(given.get("first", 0), "first", whole=True))
+        offset = one_number(given.get("offset", 0.0), "offset", whole=False)
+        if "frames" in given:
+            frames = numbers(given["frames"], "frames", whole=True)
+            if given["frames"].shape != (len(vtd),) or frames[0] < 0 or (np.diff(frames) < 1).any():
+                raise DataError(f"frames are {given['frames'].shape} numbers for {len(vtd)} rows and must rise from 0; mend them")
+            whole, first = regular(kept, frames)
+            kept = whole.astype(np.float32)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if rate is None or not 0 < rate < np.inf:
         raise DataError(f"{path}: fps={rate}; say the frames per second in the file or by fps=")
-    first = int(given.get("first", 0))
-    if "frames" in given:
-        frames = given["frames"].astype(np.int64)
-        if frames.shape != (len(vtd),) or frames[0] < 0 or (np.diff(frames) < 1).any():
-            raise DataError(f"{path}: frames are {frames.shape} numbers for {len(vtd)} rows and must rise from 0; mend them")
-        first = int(frames[0])
-        whole = np.full((int(frames[-1]) - first + 1, vtd.shape[1]), np.nan)
-        whole[frames - first] = vtd
-        vtd = whole
-    return Tract(vtd.astype(np.float32), rate, first, float(given.get("offset", 0.0)))
+    if first < 0:
+        raise DataError(f"{path}: first={first}; frames count from 0")
+    return Tract(kept, rate, first, offset)
 
 
 def _utterance(path: Path, key: str, tract: Tract, word_tier: str | int, phone_tier: str | int) -> Utterance:

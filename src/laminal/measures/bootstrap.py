@@ -44,3 +44,38 @@ def interval(draws: Float[np.ndarray, "draws k"], level: float = LEVEL) -> tuple
     for column in np.flatnonzero(enough & ~whole):
         low[column], high[column] = np.quantile(draws[defined[:, column], column], tails)
     return low, high
+
+
+def student(freedom: int) -> float:
+    """Half-width of a 95 % interval in standard errors."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def stretched(
+    value: Float[np.ndarray, " k"], low: Float[np.ndarray, " k"], high: Float[np.ndarray, " k"], clusters: int
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Widen percentile intervals of a bootstrap over few clusters about their values: by t(k - 1) / 1.96 and by sqrt(k / (k - 1)).
+
+    Draws from k clusters spread about their own mean, (k - 1) / k of the variance that they should have, and their percentiles know nothing
+    of how unsure that variance is. Of the percentile intervals of a held-out correlation over 2, 3, 6 and 16 speakers 0.47, 0.73, 0.81 and
+    0.89 held its mean over 800 corpora, of the stretched ones 0.93, 0.93, 0.90 and 0.92 (0.76 and 0.87 where 6 speakers had 8 tracks
+    between them): what the fit varies by is in neither (scripts/articulation_coverage.py).
+    """
+    factor = stretch(clusters)
+    return value - factor * (value - low), value + factor * (high - value)
+
+
+def stretch(clusters: int) -> float:
+    """Give the factor of `stretched`."""
+    return float(student(clusters - 1) / student(10**6) * np.sqrt(clusters / (clusters - 1)))
+
+
+def half_widths(values: Float[np.ndarray, "clusters k"]) -> Float[np.ndarray, " k"]:
+    """Half-width of the interval of a mean, or of a paired difference, from one value a cluster: t(k - 1) standard errors.
+
+    Percentiles of the bootstrap over 2, 3, 6 and 16 speakers told two equally good layers apart in 0.52, 0.25, 0.15 and 0.08 of 800
+    corpora, these in 0.05, 0.05, 0.06 and 0.06 (0.25 and 0.08 with 8 tracks of 6 speakers; scripts/articulation_coverage.py).
+    """
+    return student(len(values) - 1) * values.std(0, ddof=1) / np.sqrt(len(values))

@@ -8,6 +8,7 @@ columns of x: x is always the side that weighs. Sample order and constants added
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from laminal.errors import DataError, RequestError
 CUT = 1e-10  # of the largest singular value: what is below is rounding
 STATS_CUT = 1e-11  # of the largest eigenvalue of columns of unit variance: sums of squares square the condition number
 ENOUGH = 10  # samples for each of p + q directions, below which in-sample values are mostly sample size
+LEAST = 3  # samples that a correlation needs: of one it is undefined, of two it is 1 or -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +71,27 @@ def few_samples(n: int, p: int, q: int) -> str:
     return f"PWCCA of n={n} samples in {p} + {q} dimensions is inflated: below {ENOUGH * (p + q)} take heldout_pwcca, or more samples"
 
 
-Rank = int | tuple[int, int] | None  # principal axes kept of both sides, of x and of y, or all
+Rank = int | tuple[int | None, int | None] | None  # principal axes kept of both sides, of x and of y, or all
 
 
-def heldout_pwcca(x: Any, y: Any, groups: Sequence[Hashable] | np.ndarray, folds: int, rank: Rank) -> Cca:
+def heldout_pwcca(x: Any, y: Any, groups: Sequence[Hashable] | np.ndarray, folds: int, rank: Any) -> Cca:
     """PWCCA fitted on some groups of samples and correlated on the others, the mean over `folds` folds of whole groups; weights from x.
 
     `rank`: both views are cut to their first `rank` principal axes (of the training samples; a pair: of x, of y), so that layers and codecs
     of any width are compared at one rank; directions of x for which y has none left count as correlation 0. None: all there are, as
     `pwcca`. Correlations keep their sign: independent data give 0 on average. `rho` and `weights` are means over folds, `rank` is what the
     smallest fit used.
-    Raises RequestError where there are fewer groups than folds, DataError as `pwcca`.
+    Raises RequestError where there are fewer groups than folds or a fold has fewer than LEAST samples, DataError as `pwcca`.
     """
     x, y = _views(x, y)
     if len(groups) != len(x):
         raise RequestError(f"{len(groups)} groups for {len(x)} samples: give one label a sample")
-    if any(each is not None and each < 1 for each in _both(rank)):
-        raise RequestError(f"rank={rank}: at least 1, or None for all there is")
+    rank = _rank(rank)
     place: dict[Hashable, int] = {}
     group = np.array([place.setdefault(each, len(place)) for each in (groups.tolist() if isinstance(groups, np.ndarray) else groups)])
     fold = fold_of_groups(list(place), np.bincount(group).tolist(), folds)[group]
+    if (fewest := int(np.bincount(fold, minlength=folds).min())) < LEAST:
+        raise RequestError(f"folds={folds}: a fold has {fewest} of {len(x)} samples, and a correlation needs {LEAST}; give fewer folds")
     parts = [CcaStats.of(x[fold == number], y[fold == number]) for number in range(folds)]
     found = [tested(fit(merged(parts[:number] + parts[number + 1 :]), rank), parts[number]) for number in range(folds)]
     width = min(len(each.rho) for each in found)
@@ -190,6 +193,16 @@ def _both(rank: Rank) -> tuple[int | None, int | None]:
     return rank if isinstance(rank, tuple) else (rank, rank)
 
 
+def _rank(given: Any) -> tuple[int | None, int | None] | None:
+    """Check a rank; raises RequestError where it is neither a whole number from 1 on, nor a pair of such, nor None."""
+    pair = tuple(given) if isinstance(given, list | tuple) else (given, given)
+    whole = [each is None or (isinstance(each, Integral) and not isinstance(each, bool) and int(each) >= 1) for each in pair]
+    if len(pair) != 2 or not all(whole):
+        raise RequestError(f"rank={given!r}: a whole number, or a pair of them (of x, of y), from at least 1 on; None for all there is")
+    first, second = (None if each is None else int(each) for each in pair)
+    return None if first is None and second is None else (first, second)
+
+
 def fit(stats: CcaStats, rank: Rank) -> Directions:
     """Canonical directions of samples summed up; `rank` as in `heldout_pwcca`."""
     first, second = _both(rank)
@@ -256,7 +269,11 @@ def _views(x: Any, y: Any, least: int = 2) -> tuple[Float[np.ndarray, "n p"], Fl
     """Both sides as float64 (n, p) and (n, q), checked."""
     sides = []
     for name, given in (("x", x), ("y", y)):
-        side = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype=np.float64)
+        given = given.detach().cpu().double() if hasattr(given, "detach") else given  # numpy has no bfloat16
+        try:
+            side = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"{name} is no array of real numbers ({error}); give (samples, features)") from error
         if side.ndim != 2 or not side.shape[1]:
             raise RequestError(f"{name} has shape {side.shape}: a view is (samples, features); reshape it")
         if not np.isfinite(side).all():

@@ -1,7 +1,8 @@
-"""Held-out PWCCA of many feature columns against one view of the same tracks: value, null by circular shifts, lags, bootstrap, per group.
+"""Held-out PWCCA of many feature columns against one view of the same tracks: value, null by circular shifts, lags, bootstrap, per cluster.
 
 All of it happens in a few principal axes a side and fold, where a track is some small matrices of sums: tracks are seen twice (once for the
-axes, once for the sums), nothing of them is kept, and any number of shifts or bootstrap draws costs little. The values are those of
+axes, once for the sums), nothing of them is kept, and any number of shifts or bootstrap draws costs little. Sums are kept by fold and
+cluster (the speaker, say: what intervals resample), so memory does not grow with the tracks of a cluster. The values are those of
 `cca.heldout_pwcca`.
 """
 
@@ -13,19 +14,21 @@ import scipy.linalg
 from jaxtyping import Float, Int
 
 from laminal.errors import DataError
-from laminal.measures.cca import CcaStats, correlation, few, merged, turned, whitened
+from laminal.measures.bootstrap import student
+from laminal.measures.cca import LEAST, CcaStats, correlation, few, merged, turned, whitened
 
 Features = Mapping[str, Float[np.ndarray, "t _"]]
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Rows of the weighing view at lag 0 and at other lags (NaN rows: none), its fold, and the circular shifts (in rows) of the null."""
+    """Rows of the weighing view at lag 0 and at other lags (NaN rows: none), its fold, the circular shifts of the null, its cluster."""
 
     x: Float[np.ndarray, "t p"]
     lagged: Mapping[float, Float[np.ndarray, "t p"]]
     fold: int
     shifts: Int[np.ndarray, " s"]
+    cluster: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +44,48 @@ class InSample:
 
 @dataclass(frozen=True, slots=True)
 class Along:
-    """What the test tracks of one fold sum up to along the directions of one column: counts (tracks,), sums and products (tracks, r)."""
+    """What the test tracks of one fold sum up to along the directions of one column, by cluster: counts, sums and products (k, r)."""
 
-    n: Float[np.ndarray, " t"]
-    sums: tuple[Float[np.ndarray, "t r"], ...]  # of a, b, aa, bb, ab
+    cluster: Int[np.ndarray, " k"]
+    n: Float[np.ndarray, " k"]
+    sums: tuple[Float[np.ndarray, "k r"], ...]  # of a, b, aa, bb, ab
     alpha: Float[np.ndarray, " r"]
 
-    def value(self, weights: Float[np.ndarray, "draws t"]) -> Float[np.ndarray, " draws"]:
-        """Weighted mean correlation under each weighting of the tracks; NaN where none of them is drawn."""
+    def value(self, weights: Float[np.ndarray, "draws _"]) -> Float[np.ndarray, " draws"]:
+        """Weighted mean correlation under each weighting of all clusters; NaN where none of them is drawn."""
+        weights = weights[:, self.cluster]
         n = weights @ self.n
         a, b, aa, bb, ab = (weights @ each for each in self.sums)
         share = np.divide(1.0, n, out=np.zeros_like(n), where=n > 0)[:, None]
         rho = correlation(ab - share * a * b, aa - share * a * a, bb - share * b * b)
         return np.where(n > 0, rho @ self.alpha, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Sums and products of samples: of x at one lag or at several (l), and of some columns side by side in y."""
+
+    n: float
+    x: Float[np.ndarray, "l r"]
+    y: Float[np.ndarray, " total"]
+    xx: Float[np.ndarray, "l r r"]
+    xy: Float[np.ndarray, "l r total"]
+    yy: list[np.ndarray]  # (s, s) of each column
+
+    @classmethod
+    def of(cls, x: Float[np.ndarray, "l t r"], blocks: Sequence[Float[np.ndarray, "t _"]]) -> "_Sums":
+        y, turned_x = np.concatenate(blocks, 1), np.swapaxes(x, 1, 2)
+        return cls(float(len(y)), x.sum(1), y.sum(0), turned_x @ x, turned_x @ y, [block.T @ block for block in blocks])
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        yy = [a + b for a, b in zip(self.yy, other.yy, strict=True)]
+        return _Sums(self.n + other.n, self.x + other.x, self.y + other.y, self.xx + other.xx, self.xy + other.xy, yy)
+
+    def scatters(self, lag: int, place: int, part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Products about the means of x, of one column of y, and of both."""
+        x, y = self.x[lag], self.y[part]
+        xx, yy = self.xx[lag] - np.outer(x, x) / self.n, self.yy[place] - np.outer(y, y) / self.n
+        return xx, yy, self.xy[lag][:, part] - np.outer(x, y) / self.n
 
 
 @dataclass(slots=True)
@@ -66,11 +98,9 @@ class _Fold:
     y: list[tuple[np.ndarray, np.ndarray]]  # mean and axes of each column
     part: list[slice]  # of y, for each column
     cross: Float[np.ndarray, "2 shifts r total"]
-    lagged: Float[np.ndarray, "2 lags r1 total1"]  # products of (1, x) with (1, y)
-    lagged_xx: Float[np.ndarray, "2 lags r r"]
-    lost: list[np.ndarray]  # of each column, (2, lags, r, r): products of y where the lagged x has no row
-    yy: list[np.ndarray]  # of each column, (2, r, r)
-    tracks: list[tuple[float, np.ndarray, np.ndarray, np.ndarray, list[np.ndarray], np.ndarray]] = field(default_factory=list)
+    tested: dict[int, _Sums] = field(default_factory=dict)  # by cluster
+    late: dict[int, _Sums] = field(default_factory=dict)  # the same at every lag, of the columns with lags
+    train: _Sums | None = None  # at every lag
 
 
 class HeldOut:
@@ -89,6 +119,7 @@ class HeldOut:
         self._shifted: dict[str, np.ndarray] = {}
         self._train: dict[str, list[CcaStats]] = {}
         self._folds: list[_Fold] = []
+        self._late: list[int] = []  # places of the columns with lags
 
     def learn(self, track: Track, features: Features, where: str) -> None:
         """Sum a track up; a column that is not finite there (`where`) is left out from then on."""
@@ -114,6 +145,9 @@ class HeldOut:
             if name in self.failed or len(parts) < self.folds:
                 self.failed.setdefault(name, f"{len(parts)} of {self.folds} folds have tracks")
                 continue
+            if (fewest := min(each.n for each in parts)) < LEAST:
+                self.failed[name] = f"a fold has {fewest} frames, and a correlation needs {LEAST}; give longer tracks"
+                continue
             train = [merged(parts[:fold] + parts[fold + 1 :]) for fold in range(self.folds)]
             try:
                 axes[name] = [whitened(stats.yy, stats.sum_y, stats.n, self.rank[1], name) for stats in train]
@@ -122,90 +156,90 @@ class HeldOut:
                 continue
             self._train[name] = train
         self.names = list(axes)
+        self._late = [place for place, name in enumerate(self.names) if name in self.lag_columns]
         self._folds = [self._fold(fold, axes) for fold in range(self.folds)] if axes else []
+
+    @property
+    def axes(self) -> list[int]:
+        """How many axes of each column are used, those of the smallest fold."""
+        return [min(fold.y[place][1].shape[1] for fold in self._folds) for place in range(len(self.names))]
+
+    @property
+    def own(self) -> tuple[int, float]:
+        """How many axes of x are used, and their share of its variance; of the smallest fold."""
+        kept, shares = [], []
+        for number, fold in enumerate(self._folds):
+            whole = self._train[self.names[0]][number].xx
+            kept.append(fold.axes.shape[1])
+            shares.append(float(np.square(fold.loadings).sum() / np.trace(whole)))
+        return min(kept), min(shares)
 
     def _fold(self, fold: int, axes: Mapping[str, list[np.ndarray]]) -> _Fold:
         stats = [self._train[name][fold] for name in self.names]
         own = whitened(stats[0].xx, stats[0].sum_x, stats[0].n, self.rank[0], "the tract")
         y = [(each.sum_y / each.n, axes[name][fold]) for each, name in zip(stats, self.names, strict=True)]
-        ends = np.cumsum([0, *(each.shape[1] for _, each in y)]).tolist()
-        width, total, lags = own.shape[1], ends[-1], len(self.lags)
-        return _Fold(
-            stats[0].sum_x / stats[0].n, own, own.T @ stats[0].xx, y, [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)],
-            np.zeros((2, self.shifts + 1, width, total)), np.zeros((2, lags, width + 1, total + 1)), np.zeros((2, lags, width, width)),
-            [np.zeros((2, lags, each.shape[1], each.shape[1])) for _, each in y],
-            [np.zeros((2, each.shape[1], each.shape[1])) for _, each in y],
-        )  # fmt: skip
+        parts = _side_by_side([each.shape[1] for _, each in y])
+        cross = np.zeros((2, self.shifts + 1, own.shape[1], parts[-1].stop))
+        return _Fold(stats[0].sum_x / stats[0].n, own, own.T @ stats[0].xx, y, parts, cross)
 
     def weigh(self, track: Track, features: Features) -> None:
         """Sum a track up along the axes of every fold."""
         rows = len(track.x)
         turn = (np.arange(rows)[:, None] + track.shifts[None, : self.shifts]) % rows  # (t, s)
+        lagged = np.stack([track.lagged[lag] for lag in self.lags])  # (l, t, p)
+        there = np.isfinite(lagged).all((0, 2))  # the same rows at every lag: only so can lags be held against each other
+        lagged = lagged[:, there]
         for number, fold in enumerate(self._folds):
             mine, width = int(track.fold == number), fold.axes.shape[1]
             x = (track.x - fold.mean) @ fold.axes
-            y = np.concatenate([(features[name] - mean) @ own for name, (mean, own) in zip(self.names, fold.y, strict=True)], 1)
-            blocks = [y[:, part] for part in fold.part]
-            products = [block.T @ block for block in blocks]
+            blocks = [(features[name] - mean) @ own for name, (mean, own) in zip(self.names, fold.y, strict=True)]
+            y = np.concatenate(blocks, 1)
             fold.cross[mine, 0] += x.T @ y
             shifted = y.astype(np.float32).T @ x.astype(np.float32)[turn].reshape(rows, -1)  # the null, half as long and good to 1e-6
             fold.cross[mine, 1:] += shifted.reshape(-1, self.shifts, width).transpose(1, 2, 0)
-            for kept, product in zip(fold.yy, products, strict=True):
-                kept[mine] += product
             if mine:
-                fold.tracks.append((float(rows), x.sum(0), y.sum(0), x.T @ x, products, x.T @ y))
-            for place, lag in enumerate(self.lags):
-                there = np.isfinite(track.lagged[lag]).all(1)
-                moved = (track.lagged[lag][there] - fold.mean) @ fold.axes
-                one = np.ones((len(moved), 1))
-                fold.lagged[mine, place] += np.concatenate([one, moved], 1).T @ np.concatenate([one, y[there]], 1)
-                fold.lagged_xx[mine, place] += moved.T @ moved
-                for name, kept, block in zip(self.names, fold.lost, blocks, strict=True):
-                    if name in self.lag_columns and not there.all():
-                        kept[mine, place] += block[~there].T @ block[~there]
+                _add(fold.tested, track.cluster, _Sums.of(x[None], blocks))
+            if self._late and len(self.lags) > 1:
+                late = _Sums.of((lagged - fold.mean) @ fold.axes, [blocks[place][there] for place in self._late])
+                if mine:
+                    _add(fold.late, track.cluster, late)
+                else:
+                    fold.train = late if fold.train is None else fold.train + late
 
     def finish(self) -> "Held":
         """Fit every fold on the others and correlate it."""
         values = np.zeros((self.shifts + 1, len(self.names)))
-        lagged = np.full((len(self.lags), self.folds, len(self.names)), np.nan)
         along: list[list[Along]] = []
-        for number, fold in enumerate(self._folds):
-            n = np.array([track[0] for track in fold.tracks])
-            x, y, xx, xy = (np.stack([track[place] for track in fold.tracks]) for place in (1, 2, 3, 5))
-            total, mean_x, mean_y = n.sum(), x.sum(0) / n.sum(), y.sum(0) / n.sum()
-            wide, found = xx.sum(0) - total * np.outer(mean_x, mean_x), []
+        for fold in self._folds:
+            test, found = _total(fold.tested), []
             for place, part in enumerate(fold.part):
                 left, right, _, alpha = turned(fold.cross[0][..., part], fold.loadings, complete=True)
-                test = fold.cross[1][..., part] - total * np.outer(mean_x, mean_y[part])
-                high = fold.yy[place][1] - total * np.outer(mean_y[part], mean_y[part])
-                ab = ((np.swapaxes(left, 1, 2) @ test) * np.swapaxes(right, 1, 2)).sum(2)
+                wide, high, _ = test.scatters(0, place, part)
+                cross = fold.cross[1][..., part] - np.outer(test.x[0], test.y[part]) / test.n
+                ab = ((np.swapaxes(left, 1, 2) @ cross) * np.swapaxes(right, 1, 2)).sum(2)
                 rho = correlation(ab, ((wide @ left) * left).sum(1), ((high @ right) * right).sum(1))
                 values[:, place] += (alpha * rho).sum(1) / self.folds
-                a, b = left[0], right[0]
-                yy = np.stack([track[4][place] for track in fold.tracks])
-                products = ((xx @ a) * a).sum(1), ((yy @ b) * b).sum(1), ((xy[..., part] @ b) * a).sum(1)
-                found.append(Along(n, (x @ a, y[:, part] @ b, *products), alpha[0]))
-                if self.names[place] in self.lag_columns:
-                    lagged[:, number, place] = [self._at_lag(fold, lag, place) for lag in range(len(self.lags))]
+                found.append(_along(fold.tested, 0, place, part, left[0], right[0], alpha[0]))
             along.append(found)
-        return Held(self.names, values[0], values[1:], lagged, along)
+        late = {self.names[place]: self._at_lags(number, place) for number, place in enumerate(self._late)}
+        frames = int(sum(each.n for fold in self._folds for each in fold.late.values()))
+        return Held(self.names, values[0], values[1:], along, late, frames)
 
-    def _at_lag(self, fold: _Fold, lag: int, place: int) -> float:
-        """Value of one fold and column at one lag, within the same axes."""
-        part = fold.part[place]
-        scatters = []
-        for side in (0, 1):
-            products, xx = fold.lagged[side, lag], fold.lagged_xx[side, lag]
-            n, of_x, of_y = max(products[0, 0], 1.0), products[1:, 0], products[0, 1:][part]
-            yy = fold.yy[place][side] - fold.lost[place][side, lag]
-            scatters.append([
-                xx - np.outer(of_x, of_x) / n, yy - np.outer(of_y, of_y) / n, products[1:, 1:][:, part] - np.outer(of_x, of_y) / n
-            ])  # fmt: skip
-        (xx, yy, xy), (test_xx, test_yy, test_xy) = scatters
-        ax, ay = (_inverse_root(each) for each in (xx, yy))
-        left, right, _, alpha = turned(ax.T @ xy @ ay, ax.T @ fold.loadings, complete=True)
-        a, b = ax @ left, ay @ right
-        return float(alpha @ correlation(((test_xy @ b) * a).sum(0), ((test_xx @ a) * a).sum(0), ((test_yy @ b) * b).sum(0)))
+    def _at_lags(self, number: int, place: int) -> list[list[Along]]:
+        """One column at every lag, fitted anew on the train tracks at that lag within the same axes: of each lag, of the folds that can."""
+        found: list[list[Along]] = [[] for _ in self.lags]
+        if len(self.lags) == 1:
+            return found
+        for fold in self._folds:
+            part = _side_by_side([fold.y[each][1].shape[1] for each in self._late])[number]
+            if fold.train is None or min(fold.train.n, sum(each.n for each in fold.late.values())) < LEAST:
+                continue
+            for lag in range(len(self.lags)):
+                xx, yy, xy = fold.train.scatters(lag, number, part)
+                ax, ay = _inverse_root(xx), _inverse_root(yy)
+                left, right, _, alpha = turned(ax.T @ xy @ ay, ax.T @ fold.loadings, complete=True)
+                found[lag].append(_along(fold.late, lag, number, part, ax @ left, ay @ right, alpha))
+        return found
 
     def in_sample(self, name: str) -> InSample:
         """PWCCA of all samples at full rank, and the mean of its null."""
@@ -222,28 +256,63 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What came out, a column for each name: values, the null's, by lag (NaN where not asked for), and what bootstrap is read from."""
+    """What came out, a column for each name: values, the null's, and what others are read from under any weights of the clusters.
+
+    `late` holds the columns with lags, whose frames (`late_frames`) are those that have a tract at every lag.
+    """
 
     names: list[str]
     values: Float[np.ndarray, " c"]
     null: Float[np.ndarray, "s c"]
-    lagged: Float[np.ndarray, "lags f c"]
     along: list[list[Along]]
+    late: Mapping[str, list[list[Along]]]
+    late_frames: int
 
-    def weighted(self, weights: Sequence[Float[np.ndarray, "draws _"]]) -> Float[np.ndarray, "draws c"]:
-        """Values under weights of the tracks (a matrix a fold, tracks in the order they were weighed in): the mean over folds with any."""
-        each = np.stack([
-            np.stack([column.value(own) for column in columns], 1) for columns, own in zip(self.along, weights, strict=True)
-        ])  # fmt: skip
-        there = np.isfinite(each)
-        return np.where(there, each, 0.0).sum(0) / np.maximum(there.sum(0), 1)
+    def weighted(self, weights: Float[np.ndarray, "draws k"]) -> Float[np.ndarray, "draws c"]:
+        """Values under weights of the clusters: the mean over folds with any."""
+        return np.stack([_mean([fold[place] for fold in self.along], weights) for place in range(len(self.names))], 1)
+
+    def at_lags(self, name: str, weights: Float[np.ndarray, "draws k"]) -> Float[np.ndarray, "draws lags"]:
+        """Values of one column at every lag; NaN where no frame has a tract at all of them."""
+        return np.stack([_mean(folds, weights) for folds in self.late[name]], 1)
 
 
-def student(freedom: int) -> float:
-    """Half-width of a 95 % interval in standard errors."""
-    from scipy.stats import t
+def _mean(folds: Sequence[Along], weights: Float[np.ndarray, "draws k"]) -> Float[np.ndarray, " draws"]:
+    if not folds:
+        return np.full(len(weights), np.nan)
+    each = np.stack([fold.value(weights) for fold in folds])
+    there = np.isfinite(each)
+    count = there.sum(0)
+    return np.divide(np.where(there, each, 0.0).sum(0), count, out=np.full(len(weights), np.nan), where=count > 0)
 
-    return float(t.ppf(0.975, freedom))
+
+def _along(
+    sums: Mapping[int, _Sums], lag: int, place: int, part: slice, a: Float[np.ndarray, "r k"], b: Float[np.ndarray, "s k"],
+    alpha: Float[np.ndarray, " k"],
+) -> Along:  # fmt: skip
+    """Project the sums of each cluster on pairs of directions `a` of x and `b` of one column."""
+    each = list(sums.values())
+    x, y = np.stack([one.x[lag] for one in each]) @ a, np.stack([one.y[part] for one in each]) @ b
+    xx, yy = np.stack([one.xx[lag] for one in each]), np.stack([one.yy[place] for one in each])
+    xy = np.stack([one.xy[lag][:, part] for one in each])
+    products = ((xx @ a) * a).sum(1), ((yy @ b) * b).sum(1), ((xy @ b) * a).sum(1)
+    return Along(np.array(list(sums)), np.array([one.n for one in each]), (x, y, *products), alpha)
+
+
+def _add(sums: dict[int, _Sums], cluster: int, more: _Sums) -> None:
+    sums[cluster] = sums[cluster] + more if cluster in sums else more
+
+
+def _total(sums: Mapping[int, _Sums]) -> _Sums:
+    first, *others = sums.values()
+    for each in others:
+        first = first + each
+    return first
+
+
+def _side_by_side(widths: Sequence[int]) -> list[slice]:
+    ends = np.cumsum([0, *widths]).tolist()
+    return [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
 
 
 def _inverse_root(scatter: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "r r"]:

@@ -15,6 +15,7 @@ from laminal.errors import DataError, RequestError
 LINES = 120
 GAP = 3  # frames without a value that are bridged
 MOST_MISSING = 0.2  # of a line's frames; beyond, the line is masked for the speaker
+MOST_FRAMES = 1_000_000  # of one recording, three hours at 83 Hz: more is a broken frame number, and memory for nothing
 MIDLINE_POINTS = 240
 SMOOTHED = 0.1  # of the midline: width of the moving average
 TOUCH = 1e-9  # of a gridline: closer walls touch
@@ -99,11 +100,21 @@ def mean_contour(contours: Sequence[Contour], points: int = MIDLINE_POINTS) -> F
 def regular(
     values: Float[np.ndarray, "m g"], frames: Sequence[int] | np.ndarray, count: int | None = None
 ) -> tuple[Float[np.ndarray, "n g"], int]:
-    """Put rows with rising frame numbers on the whole clock, NaN where a frame is missing, and say which frame is the first."""
+    """Put rows with rising frame numbers on the whole clock, NaN where a frame is missing, and say which frame is the first.
+
+    Raises DataError where the last is more than MOST_FRAMES after the first.
+    """
     first = int(frames[0])
+    within_reach(first, int(frames[-1]))
     whole = np.full((int(frames[-1]) - first + 1 if count is None else count, values.shape[1]), np.nan)
     whole[np.asarray(frames) - first] = values
     return whole, first
+
+
+def within_reach(first: int, last: int) -> None:
+    """Raise DataError where frame numbers run over more than MOST_FRAMES."""
+    if last - first >= MOST_FRAMES:
+        raise DataError(f"frame number {last} is {last - first} after the first, {first}: over {MOST_FRAMES:,d}; mend the numbers")
 
 
 def bridged(values: Float[np.ndarray, "n g"], gap: int = GAP) -> Float[np.ndarray, "n g"]:
@@ -119,17 +130,27 @@ def bridged(values: Float[np.ndarray, "n g"], gap: int = GAP) -> Float[np.ndarra
 
 
 def usable_lines(tracks: Sequence[Float[np.ndarray, "_ g"]]) -> Bool[np.ndarray, " g"]:
-    """Lines of one speaker that vary and have a value in at least 80 % of the frames that have any; the others are masked."""
+    """Lines of one speaker that vary and have a value in at least 80 % of the frames that have any; the others are masked.
+
+    Raises DataError where no frame has a value.
+    """
     frames = np.concatenate(list(tracks))
     frames = frames[np.isfinite(frames).any(1)]
+    if not len(frames):
+        raise DataError("no frame has a distance; leave the speaker out, or measure him anew")
     seen = np.isfinite(frames)
     varies = np.where(seen, frames, -np.inf).max(0) > np.where(seen, frames, np.inf).min(0)
     return (seen.mean(0) >= 1 - MOST_MISSING) & varies
 
 
 def normalised(tracks: Sequence[Float[np.ndarray, "_ g"]]) -> list[Float[np.ndarray, "_ g"]]:
-    """z-score each line over all tracks of one speaker; masked lines are NaN throughout."""
+    """z-score each line over all tracks of one speaker; masked lines are NaN throughout. Raises DataError where all would be."""
     usable = usable_lines(tracks)
+    if not usable.any():
+        raise DataError(
+            f"none of {len(usable)} lines varies and has a value in {1 - MOST_MISSING:.0%} of the frames; leave the speaker out, or "
+            "measure him anew"
+        )
     frames = np.concatenate(list(tracks))[:, usable]
     mean, spread = np.nanmean(frames, 0), np.nanstd(frames, 0)
     found = []

@@ -3,9 +3,10 @@
 Seed study: arXiv 2603.10371, sections 2.4 and 3.2 (Figs. 3 and 4); PWCCA: Morcos et al. 2018, arXiv 1806.05759.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,33 +20,19 @@ from laminal.corpora.split import Split
 from laminal.corpora.tract import TractCorpus
 from laminal.encoded import utterance_frames
 from laminal.errors import DataError, RequestError
-from laminal.measures.bootstrap import interval, multiplicities
 from laminal.measures.cca import fold_of_groups
-from laminal.measures.heldout import Held, HeldOut, Track, student
+from laminal.measures.heldout import HeldOut, Track
 from laminal.probes import tract_baselines as baselines
 from laminal.probes.tract_frames import Scaled, in_turn, scaled, shifts
+from laminal.probes.tract_scores import LOG_MEL, PITCH, RANDOM_BOOK, RANDOM_CODES, Column, Material, Rows
 from laminal.progress import track as shown
 from laminal.results import Items, Score, Undefined
 
 SHIFT = 2.0  # s: least circular shift of the null
 FEWEST_SHIFTS = 100
+FEWEST_DRAWS = 100
 FULL_SHIFTS = 3  # of them also in sample at full rank
 HELD_BYTES = 1 << 28  # of features kept between the two passes; the others are looked up again
-LOG_MEL, PITCH, RANDOM_BOOK, RANDOM_CODES = "log_mel", "f0_energy", "random_codebook", "random_codes"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A set of features: the codec's layer (setting ""), or a baseline beside it."""
-
-    setting: str
-    layer: str
-    mode: str
-
-    @property
-    def name(self) -> str:
-        """Name it for the engine."""
-        return f"{self.setting}|{self.layer}|{self.mode}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +44,7 @@ class Aligned:
     rows: Int[np.ndarray, " t"]
     shifts: Int[np.ndarray, " s"]
     fold: int = 0
+    cluster: int = 0
 
 
 class Articulation:
@@ -65,32 +53,41 @@ class Articulation:
     `heldout_pwcca` is fitted on four fifths of the tracks and correlated on the rest, weights from the tract; chance is its mean over
     circular shifts within each track by 2 s or more, `null` their 95 % band, `above_null` = (value - null) / (1 - null). Settings: "" the
     codec, `log_mel`, `f0_energy`, `random_codebook` (as many codebooks of the same size, drawn at random about the codec's latent),
-    `random_codes` (drawn evenly: chance). `lag_pwcca` by lag (positive: the tract after the frame; what answers late peaks below 0),
-    `best_lag` and its value `best_lag_pwcca`; `speaker_pwcca`, the mean over speakers of each one's own value, with an item a speaker;
-    `last_minus_first` and `minus_log_mel`, paired; `in_sample_pwcca` at full rank, secondary, its setting `few_frames` where
-    n < 10 (p + q): then it is mostly sample size. Codecs with a semantic first codebook have the sum of the others too (`residual`; the
-    seed study's Fig. 4). Intervals resample speakers (tracks where one speaker is all there is) with the fit held; those of
-    `in_sample_pwcca` are of the jackknife over folds, those by lag of the spread over folds.
+    `random_codes` (drawn evenly: chance). `minus_log_mel`, `minus_random_codebook`, `last_minus_first`: paired differences.
+    `lag_pwcca` by lag (positive: the tract after the frame; what answers late peaks below 0) on the frames that have a tract at every lag,
+    `best_lag`, its value `best_lag_pwcca` and, paired, its `best_lag_gain` over lag 0. `speaker_pwcca`: the mean over speakers of each
+    one's own value, with an item a speaker. `in_sample_pwcca` at full rank, secondary, its setting `few_frames` where n < 10 (p + q): then
+    it is mostly sample size. Codecs with a semantic first codebook have the sum of the others too (`residual`; the seed study's Fig. 4).
+    Facts: `seconds_of_tract` (setting: the corpus of the tracts; n tracks, clusters speakers), `tract_axes`, `tract_variance` (their
+    share), `feature_axes` (a layer with fewer than the tract cannot reach 1), `codebooks`.
+
+    Intervals are over speakers (tracks where one speaker is all there is): of levels the bootstrap with the fit held, stretched for their
+    number; of differences t over the speakers' own values (`measures/bootstrap.py`); of `in_sample_pwcca` the jackknife over folds.
     """
 
     name = "articulation"
-    version = 1
+    version = 2
     metrics = dict.fromkeys(("heldout_pwcca", "null", "above_null", "minus_log_mel", "in_sample_pwcca", "speaker_pwcca"), True)
-    metrics |= {"best_lag_pwcca": True, "last_minus_first": False}
+    metrics |= {"best_lag_pwcca": True, "last_minus_first": False, "minus_random_codebook": True}
 
     def __init__(
-        self, corpus: Corpus, split: Split | None, *, tract: TractCorpus | None, tracks: int | None, folds: int, rank: Sequence[int],
-        shifts: int, lags_ms: Sequence[int | float], draws: int, seed: int, cache: str | bool | None = None,
+        self, corpus: Corpus, split: Split | None, *, tract: TractCorpus | None, tracks: int | None, folds: int, rank: Sequence[Any],
+        shifts: int, lags_ms: Sequence[Any], draws: int, seed: int, cache: str | bool | None = None,
     ):  # fmt: skip
         """`tract`: recordings with tracts; None takes `corpus` if it has them (its test speakers), else the small table that is shipped.
 
-        `tracks`: at most so many, in turn from each speaker; `cache`: a folder or "off". Raises RequestError for fewer than 100 shifts or 2
-        folds.
+        `tracks`: at most so many, in turn from each speaker; `cache`: a folder or "off". Raises RequestError for impossible sizes.
         """
-        if shifts < FEWEST_SHIFTS or folds < 2:
-            raise RequestError(f"articulation: shifts={shifts} folds={folds}: at least {FEWEST_SHIFTS} and 2; raise them")
-        if len(rank) != 2 or min(rank) < 1:
-            raise RequestError(f"articulation.rank={list(rank)}: two numbers from 1 on, axes of the tract and of the features, as [10, 64]")
+        if shifts < FEWEST_SHIFTS or folds < 2 or draws < FEWEST_DRAWS or (tracks is not None and tracks < 1):
+            raise RequestError(
+                f"articulation: shifts={shifts} folds={folds} draws={draws} tracks={tracks}: at least {FEWEST_SHIFTS}, 2, {FEWEST_DRAWS} "
+                "and 1; raise them"
+            )
+        if isinstance(rank, str) or len(rank) != 2 or not all(isinstance(each, Integral) and int(each) >= 1 for each in rank):
+            given = rank if isinstance(rank, str) else list(rank)
+            raise RequestError(f"articulation.rank={given}: two whole numbers from 1 on, axes of tract and features, as [10, 64]")
+        if not all(isinstance(lag, int | float) and float(lag).is_integer() for lag in lags_ms):
+            raise RequestError(f"articulation.lags_ms={list(lags_ms)}: whole milliseconds, as [-40, 0, 40]")
         if tract is None and isinstance(corpus, TractCorpus):
             tract = corpus if split is None else corpus.subset(split.test_speakers)
         self.corpus = in_turn(tract_table.tract_table() if tract is None else tract, tracks)
@@ -122,6 +119,8 @@ class Articulation:
             yield Undefined(probe=self.name, what="all", reason=reason)
             return
         source = _Features(self, codec, tracks)
+        if source.lacks:
+            yield Undefined(probe=self.name, what=f"{RANDOM_BOOK}, {RANDOM_CODES}", reason=source.lacks)
         lagged = [each.name for each in source.columns if each.setting in ("", LOG_MEL)]
         engine = HeldOut([each.name for each in source.columns], self.folds, self.rank, self.shifts, FULL_SHIFTS, self.lags, lagged)
         for each in shown(tracks, "tracks for articulation", len(tracks)):
@@ -129,14 +128,17 @@ class Articulation:
         engine.ready()
         for column in source.columns:
             if column.name in engine.failed:
-                what = " ".join(part for part in (column.setting, column.mode, column.layer) if part)
-                yield Undefined(probe=self.name, what=what, reason=engine.failed[column.name])
+                yield Undefined(probe=self.name, what=column.said, reason=engine.failed[column.name])
         if not engine.names:
             return
         for each in shown(tracks, "tracks held out", len(tracks)):
             engine.weigh(self._track(each, codec.frame_rate), source.of(each))
         columns = {column.name: column for column in source.columns}
-        yield from self._scores(engine, engine.finish(), [columns[name] for name in engine.names], tracks)
+        common = {"probe": self.name, "probe_version": self.version, "seed": self.seed, "n": sum(len(each.rows) for each in tracks)}
+        rows = Rows(engine, engine.finish(), [columns[name] for name in engine.names], _clusters(tracks), self.draws, common)
+        used = [each.source.utterance for each in tracks]
+        speakers, seconds = len({each.speaker for each in used}), sum(each.seconds for each in used)
+        yield from rows.all(Material(self.corpus.name, len(used), seconds, speakers, int(codec.codebooks)))
 
     def fill(self, codec: Codec, share: tuple[int, int]) -> None:
         """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
@@ -147,6 +149,12 @@ class Articulation:
                 self._frames(codec, each)
             except DataError:
                 continue  # `run` lists it
+
+    @property
+    def material(self) -> dict[str, str | int]:
+        """Say what the tracts are, which need not be of the corpus that is probed: its name and hash, for the manifest."""
+        sizes = {"tracks": len(self.corpus), "speakers": len(self.corpus.speakers)}
+        return {"corpus": self.corpus.name, "corpus_sha256": self.corpus.sha256} | sizes
 
     @cached_property
     def _refused(self) -> list[tuple[str, str]]:
@@ -204,101 +212,24 @@ class Articulation:
             usable.append(Aligned(each, count, rows, drawn))
         if len(usable) >= self.folds:
             fold = fold_of_groups([each.source.utterance.id for each in usable], [len(each.rows) for each in usable], self.folds)
-            usable = [replace(each, fold=place) for each, place in zip(usable, fold.tolist(), strict=True)]
+            names = {name: number for number, name in enumerate(_clusters(usable))}
+            placed = zip(usable, fold.tolist(), _named(usable), strict=True)
+            usable = [replace(each, fold=place, cluster=names[cluster]) for each, place, cluster in placed]
         yield from usable
 
     def _track(self, each: Aligned, rate: float) -> Track:
         found = {lag: values[each.rows] for lag, values in self._at(each.source, rate, each.count).items()}
-        return Track(found[0.0], found, each.fold, each.shifts)
+        return Track(found[0.0], found, each.fold, each.shifts, each.cluster)
 
-    def _scores(self, engine: HeldOut, held: Held, columns: list[Column], tracks: list[Aligned]) -> Iterator[Score | Items | Undefined]:
-        n = sum(len(each.rows) for each in tracks)
-        speakers = [each.source.utterance.speaker for each in tracks]
-        named = speakers if len(set(speakers)) > 1 else [each.source.utterance.id for each in tracks]
-        clusters, row = np.unique(named, return_inverse=True)
-        drawn = held.weighted(_by_fold(multiplicities(len(clusters), self.draws, self.seed)[:, row], tracks, self.folds))
-        low, high = interval(drawn)
-        null, band = held.null.mean(0), np.quantile(held.null, [0.025, 0.975], axis=0)
-        place = {column: number for number, column in enumerate(columns)}
-        mel = next((number for column, number in place.items() if column.setting == LOG_MEL), None)
-        common: dict[str, Any] = {"probe": self.name, "probe_version": self.version, "seed": self.seed, "n": n, "clusters": len(clusters)}
-        common |= {"unit": "correlation", "higher_is_better": None}
-        seconds = sum(each.source.utterance.seconds for each in tracks)
-        yield Score(
-            **common | {"unit": "s", "n": len(tracks)}, metric="seconds_of_tract", setting=self.corpus.name, value=seconds, low=seconds,
-            high=seconds, chance=float("nan"),
-        )  # fmt: skip
-        for column, at in place.items():
-            facts = common | {"setting": column.setting, "layer": column.layer, "layer_mode": column.mode, "chance": float(null[at])}
-            value, ends = float(held.values[at]), (float(low[at]), float(high[at]))
-            yield Score(**facts, metric="heldout_pwcca", value=value, low=ends[0], high=ends[1])
-            yield Score(**facts, metric="null", value=float(null[at]), low=float(band[0, at]), high=float(band[1, at]))
-            above = [(each - null[at]) / (1 - null[at]) for each in (value, *ends)]
-            yield Score(**facts | {"chance": 0.0}, metric="above_null", value=above[0], low=above[1], high=above[2])
-            if not column.setting and mel is not None:
-                yield self._difference("minus_log_mel", held, drawn, at, mel, facts)
-            if not column.setting:
-                yield from self._in_sample(engine.in_sample(column.name), facts)
-            if column.setting in ("", LOG_MEL):
-                yield from self._lags(held.lagged[..., at], facts)
-        yield from self._growth(held, drawn, place, common)
-        yield from self._speakers(held, columns, tracks, common)
 
-    def _difference(
-        self, metric: str, held: Held, drawn: Float[np.ndarray, "draws c"], at: int, other: int, facts: dict[str, Any]
-    ) -> Score:
-        low, high = (float(end[0]) for end in interval((drawn[:, at] - drawn[:, other])[:, None]))
-        value = float(held.values[at] - held.values[other])
-        return Score(**facts | {"chance": 0.0}, metric=metric, value=value, low=low, high=high)
+def _named(tracks: Sequence[Aligned]) -> list[str]:
+    """Name what intervals resample, by track: the speaker, or the track itself where there is one speaker."""
+    speakers = [each.source.utterance.speaker for each in tracks]
+    return speakers if len(set(speakers)) > 1 else [each.source.utterance.id for each in tracks]
 
-    def _growth(
-        self, held: Held, drawn: Float[np.ndarray, "draws c"], place: Mapping[Column, int], common: dict[str, Any]
-    ) -> Iterator[Score]:
-        """Whether more layers mean more articulation: the last numbered layer minus the first."""
-        own = [(column.layer, at) for column, at in place.items() if not column.setting and column.mode == "cumulative"]
-        layers = sorted((int(layer), at) for layer, at in own if layer.isdigit())
-        if len(layers) > 1:
-            yield self._difference("last_minus_first", held, drawn, layers[-1][1], layers[0][1], common)
 
-    def _in_sample(self, found: Any, facts: dict[str, Any]) -> Iterator[Score]:
-        own = facts | {"chance": found.null, "setting": "few_frames" if found.few else "", "clusters": self.folds}
-        yield Score(**own, metric="in_sample_pwcca", value=found.value, low=found.low, high=found.high)
-
-    def _lags(self, values: Float[np.ndarray, "lags f"], facts: dict[str, Any]) -> Iterator[Score]:
-        """Value by lag, with an interval from its spread over folds; the lag of the highest, with those of single folds."""
-        half = student(self.folds - 1) * values.std(1, ddof=1) / np.sqrt(self.folds)
-        mean = values.mean(1)
-        own = facts | {"clusters": self.folds}
-
-        def score(metric: str, at: int, **about: Any) -> Score:
-            low, high = float(mean[at] - half[at]), float(mean[at] + half[at])
-            return Score(**own | about, metric=metric, value=float(mean[at]), low=low, high=high)
-
-        for at, lag in enumerate(self.lags):
-            yield score("lag_pwcca", at, setting=f"{facts['setting']}{'_' if facts['setting'] else ''}lag{1000 * lag:+04.0f}ms")
-        highest = int(mean.argmax())
-        yield score("best_lag_pwcca", highest)
-        best = 1000 * np.array(self.lags)[[highest, *values.argmax(0)]]
-        about = own | {"chance": float("nan"), "unit": "ms"}
-        yield Score(**about, metric="best_lag", value=float(best[0]), low=float(best.min()), high=float(best.max()))
-
-    def _speakers(self, held: Held, columns: list[Column], tracks: list[Aligned], common: dict[str, Any]) -> Iterator[Score | Items]:
-        """Each speaker's own value, along directions fitted on all speakers' other tracks."""
-        names = sorted({each.source.utterance.speaker for each in tracks})
-        if len(names) < 2:
-            return
-        chosen = np.array([[float(each.source.utterance.speaker == name) for each in tracks] for name in names])
-        values = held.weighted(_by_fold(chosen, tracks, self.folds))
-        drawn = multiplicities(len(names), self.draws, self.seed) / len(names)
-        for at, column in enumerate(columns):
-            if column.setting:
-                continue
-            facts: dict[str, Any] = {"layer": column.layer, "layer_mode": column.mode, "metric": "speaker_pwcca"}
-            low, high = (float(end[0]) for end in interval((drawn @ values[:, at])[:, None]))
-            mean = float(values[:, at].mean())
-            yield Score(**common | facts | {"n": len(names)}, value=mean, low=low, high=high, chance=float(held.null[:, at].mean()))
-            about: dict[str, Any] = {"probe": self.name, "seed": self.seed, "probe_version": self.version}
-            yield Items(**about | facts, a=names, cluster=names, value=values[:, at])
+def _clusters(tracks: Sequence[Aligned]) -> list[str]:
+    return sorted(set(_named(tracks)))
 
 
 class _Features:
@@ -316,10 +247,13 @@ class _Features:
             self.columns += [Column("", str(number), "residual") for number in range(self.semantic + 1, last + 1)]
         self.columns += [Column(LOG_MEL, "", ""), Column(PITCH, "", "")]
         self.books: baselines.RandomCodebooks | None = None
+        self.lacks = ""  # why there are no random codebooks
         if codec.codebooks and "latent" in first:
             step = max(1, sum(len(each.rows) for each in tracks) // baselines.FITTED)
             latent = np.concatenate([probe._frames(codec, each.source)[1]["latent"][::step] for each in tracks])
-            if np.isfinite(latent).all():
+            if not np.isfinite(latent).all():
+                self.lacks = f"the latent that they are drawn about is not finite in {int((~np.isfinite(latent)).any(1).sum())} frames"
+            else:
                 self.books = baselines.RandomCodebooks(latent, codec.codebooks, codec.codebook_size, probe.seed)
                 self.powers = baselines.powers(codec.codebooks)
                 self.columns += [Column(RANDOM_BOOK, str(number), "cumulative") for number in self.powers]
@@ -362,9 +296,3 @@ class _Features:
             make = baselines.log_mel if what == LOG_MEL else baselines.pitch_and_energy
             self.probe._beside[key] = make(wav, self.codec.frame_rate, count).astype(np.float32)
         return self.probe._beside[key]
-
-
-def _by_fold(weights: Float[np.ndarray, "draws t"], tracks: Sequence[Aligned], folds: int) -> list[Float[np.ndarray, "draws f"]]:
-    """Cut weights of all tracks into those of each fold's tracks."""
-    fold = np.array([each.fold for each in tracks])
-    return [weights[:, fold == number] for number in range(folds)]

@@ -19,4 +19,5 @@ class Probe(Protocol):
 
         A probe that encodes much may also have an attribute `cache` and a method `fill(codec, share)`, which puts what `run` will need, the
         part number `share[0]` of `share[1]`, into the cache: so several processes share the encoding, and `run` gives the same numbers.
+        One that measures on other data than `corpus` says what in an attribute `material` (name, hash), which goes into the manifest.
         """

@@ -27,6 +27,8 @@ class Scaled:
         """Put it on `frames` codec frames; rows that saw too little are NaN, a missing line elsewhere is its speaker's mean, 0."""
         found = on_codec_frames(self.values.astype(np.float64), self.tract.times, frame_rate, frames, lag)
         masked = np.isnan(self.values).all(0)
+        if masked.all():
+            return np.full_like(found, np.nan)
         seen = np.isfinite(found[:, ~masked])
         found[seen.mean(1) < SEEN] = np.nan
         lost = np.isnan(found).all(1)
@@ -43,7 +45,7 @@ def scaled(corpus: TractCorpus) -> Iterator[Scaled | tuple[str, str]]:
         try:
             tracks = normalised([corpus.tracts[each.id].vtd.astype(np.float64) for each in own])
         except DataError as error:
-            refused |= {each.id: str(error) for each in own}
+            refused |= {each.id: f"speaker {speaker}: {error}" for each in own}
             continue
         for each, values in zip(own, tracks, strict=True):
             found[each.id] = Scaled(each, corpus.tracts[each.id], bridged(values).astype(np.float32))

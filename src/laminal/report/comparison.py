@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from laminal.atomic import write_text
-from laminal.compare import SURE
+from laminal.compare import FEWEST_SPEAKERS, SURE
 from laminal.report import charts, frames, html, page, provenance, published, tasks, words
 from laminal.report.board import METRICS, Board, row
 from laminal.report.headlines import RECONSTRUCTION, SETTINGS, UNITS
@@ -206,6 +206,8 @@ def _told(each: Mapping[str, Any]) -> str:
     half = (each["high"] - each["low"]) / 2
     if zero and each["probe"] == "word_pairs" and half > words.NARROW:
         return f"cannot tell: half-width {words.percent(half)}"
+    if each["probe"] == "articulation" and each["clusters"] < FEWEST_SPEAKERS:
+        return f"cannot tell: {each['clusters']} speakers"
     return "no difference found" if zero else "higher" if each["difference"] > 0 else "lower"
 
 
@@ -213,6 +215,8 @@ def _others(board: Board, scores: pd.DataFrame, runs: Sequence[str]) -> str:
     """Make a small chart for every layered metric of the other probes."""
     rows = scores[(scores["probe"] != "word_pairs") & scores["layer"].str.isdigit() & (scores["split"] == "all")]
     rows = rows[rows["corpus"] == corpora(scores)[0]] if len(rows) else rows
+    tracts = rows["probe"] == "articulation"
+    rows = rows[~tracts | ((rows["metric"] == "heldout_pwcca") & (rows["setting"] == "") & (rows["layer_mode"] == "cumulative"))]
     aligned = rows["probe"] == "text_alignment"
     rows = rows[~aligned | ((rows["setting"] == "text") & rows["metric"].isin(ALIGNED) & (rows["layer_mode"] == "cumulative"))]
     rows = rows[(rows["probe"] != "text_alignment") | (rows["slice"] == ("audio" if "audio" in set(rows["slice"]) else "features"))]

@@ -29,6 +29,7 @@ class Reading:
     distance: str = ""
     mode: str = ""
     change: tuple[float, float] | None = None  # interval of its paired difference from the first checkpoint, where items are kept
+    clusters: int = 0  # what the interval resamples: word types, speakers
     floor: float = 0.0  # what is no merit of the codes: chance, where that changes with the number of codes in use
 
     @property
@@ -119,7 +120,7 @@ def _index(table: pd.DataFrame) -> dict[tuple[str, ...], list[Reading]]:
         reading = Reading(
             value=row["value"], low=row["low"], high=row["high"], n=row["n"], chance=math.nan if row["chance"] is None else row["chance"],
             better=None if pd.isna(better) else bool(better), slice=row["slice"], distance=row["distance"], mode=row["layer_mode"],
-            change=_change(row), floor=_floor(row),
+            change=_change(row), clusters=row["clusters"], floor=_floor(row),
         )  # fmt: skip
         rank = (_place(row["layer_mode"], MODES), _place(row["slice"], SLICES), _place(row["distance"], DISTANCES), row["seed"])
         key = (row["probe"], row["metric"], row["setting"], row["layer"], row["split"])

@@ -19,7 +19,9 @@ def summary(scores: pd.DataFrame) -> list[str]:
     said = []
     for name in names:
         head = f"On {name}: " if len(names) > 1 and name else ""
-        said += [head + line for line in of_corpus(checkpoints(scores, name))]
+        points = checkpoints(scores, name)
+        elsewhere = {_opened(line) for line in articulation.said(points[-1])} if points else set()  # they name the tracts' own corpus
+        said += [line if line in elsewhere else head + line for line in of_corpus(points)]
     return said
 
 
@@ -39,7 +41,11 @@ def of_corpus(points: Sequence[Checkpoint]) -> list[str]:
         *_units(last),
         *_health(last),
     ]
-    return [line[:1].upper() + line[1:] for line in lines] or ["No score here has a sentence; see the table."]
+    return [_opened(line) for line in lines] or ["No score here has a sentence; see the table."]
+
+
+def _opened(line: str) -> str:
+    return line[:1].upper() + line[1:]
 
 
 def _layers(point: Checkpoint) -> Iterator[str]:

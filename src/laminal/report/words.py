@@ -30,6 +30,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def counted(count: int, what: str) -> str:
+    """Write a count of things: `1 speaker`, `6 speakers`."""
+    return f"{count:,d} {what}{'' if count == 1 else 's'}"
+
+
 def between(reading: Reading) -> str:
     """Write the interval."""
     return f"{number(reading.low)} to {number(reading.high)}"
