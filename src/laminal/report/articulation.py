@@ -80,13 +80,14 @@ def section(board: Board) -> str:
         names = list(dict.fromkeys(lags["run"]))
         title = "lag of the tract behind the frame (ms)"
         made.append(board.chart(PROBE, "articulation_lag", charts.by_codec(names, title, 170), "plain", ["corpus"]))
+    over = "recordings where there is one speaker" if any(each.speakers == 1 for each in grounds) else "speakers"
     says = (
         "Weighted mean correlation of each layer with the principal axes of the distances across the vocal tract, fitted on four fifths of "
         f"the recordings and taken on the rest: 0 if the layer gives nothing, 1 if it gives all {_axes(board)}axes; one with fewer axes "
         "than the tract cannot reach 1. Values depend on the frame rate and on how many recordings there are: hold against each other only "
-        "what was measured on the same ones, and codecs of other frame rates by their difference from log-mel. Last checkpoint in colour, first "
-        "in grey; the shaded band is what circular shifts in time give (95 %), dashed lines are baselines without layers, bars are 95 % "
-        f"intervals over {'speakers' if all(each.speakers != 1 for each in grounds) else 'recordings where there is one speaker'}."
+        "what was measured on the same ones, and codecs of other frame rates by their difference from log-mel. Last checkpoint in colour, "
+        "first in grey; the shaded band is what circular shifts in time give (95 %), dashed lines are baselines without layers, bars are "
+        f"95 % intervals over {over}."
     )
     made.append(f'<p class="soft">{says}</p>')
     made.append(numbers(board))
