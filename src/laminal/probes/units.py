@@ -18,7 +18,6 @@ from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.split import Split
 from laminal.encoded import Frames, utterance_frames
 from laminal.errors import DataError
-from laminal.features import Token, frame_spans
 from laminal.measures.bootstrap import interval, multiplicities
 from laminal.measures.contrast import Drawn, contrasts, drawn
 from laminal.measures.edits import normalised_edits, repeats_removed
@@ -28,6 +27,7 @@ from laminal.probes.phone_abx import Cell, Phone, abx_cells, abx_errors
 from laminal.probes.unit_phones import QUALITIES, Aligned, phones_of_frames
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
+from laminal.words import Token, frame_spans
 
 FEWEST = 2  # pairs of word types
 
