@@ -141,3 +141,9 @@ def test_real_speakers_are_told_apart(librispeech_mini):
     plain, head = (found["log_mel", "eer_same_recording", distance, "", ""] for distance in ("", "lda"))
     assert plain.low > 0.1 and plain.high < 0.4 and head.high < 0.25 and head.high < plain.low  # a head helps
     assert plain.clusters > 90
+
+
+def test_audio_that_is_gone_is_said_and_stops_nothing(corpus, tmp_path):
+    gone = [dataclasses.replace(each, path=tmp_path / "gone.wav") if each.speaker < "s3" else each for each in corpus]
+    found = list(probe(dataclasses.replace(corpus, utterances=tuple(gone))).run(FakeCodec()))
+    assert not table(found) and any("3 speakers whose audio can be read for 2 folds" in each.reason for each in found)

@@ -194,3 +194,19 @@ def test_the_twin_builds_it(corpus):
     made = experiment.probes({"v": config.twin("probes", "voice_conversion")}, corpus, None)["v"]
     assert isinstance(made, VoiceConversion) and len(made.pairs) == 40
     assert sum(pair.saying is not None for pair in made.pairs) == 36  # all that there are: 4 speakers, 3 sentences, 3 others
+
+
+def test_what_is_not_a_number_is_listed_and_words_without_letters_are_no_words(corpus, monkeypatch):
+    from laminal.probes import voice_conversion
+
+    class Confused(Slope):
+        def embed(self, wav, mask=None):
+            return super().embed(wav, mask) * float("nan")
+
+    found = list(probe(corpus, pairs=3, speaker=Confused()).run(Halves(0)))
+    assert not any("similarity" in metric for _, metric in table(found)) and ("", "f0_correlation") in table(found)
+    assert any(each.what.startswith("similarity_to_target") for each in found if isinstance(each, Undefined))
+    monkeypatch.setattr(voice_conversion, "Recogniser", lambda model: lambda wav: "one two")
+    mute = tuple(dataclasses.replace(each, words=(), text="..." if each.id.endswith("0") else "One, two!") for each in corpus)
+    scores = table(probe(Corpus("mute", mute), asr="any").run(Halves(0)))
+    assert scores["", "wer"].value == 0 and scores["", "wer"].n < 8

@@ -293,9 +293,7 @@ def numbers_of(points: Mapping[str, Checkpoint]) -> str:
             alike = all(each == ends[next(iter(ends))] for each in ends.values())  # not where runs are tested on other speakers
             for run, each in list(ends.items())[: 1 if alike else None]:
                 named = "" if alike else run
-                rows += [
-                    [", ".join(part for part in (named, name) if part), end.said, *[""] * (len(layers) - 1)] for name, end in each
-                ]
+                rows += [[", ".join(part for part in (named, name) if part), end.said, *[""] * (len(layers) - 1)] for name, end in each]
         made.append(f"<h4>{html.text(task.label)}</h4>{html.table(['', *layers], rows)}")
     return "".join(made)
 
