@@ -33,9 +33,7 @@ def probe(corpus, split=None, **settings):
 
 
 def table(found):
-    return {
-        (each.setting, each.metric, each.distance, each.layer, each.layer_mode): each for each in found if isinstance(each, Score)
-    }
+    return {(each.setting, each.metric, each.distance, each.layer, each.layer_mode): each for each in found if isinstance(each, Score)}
 
 
 @pytest.fixture(scope="module")
