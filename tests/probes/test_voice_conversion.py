@@ -143,6 +143,22 @@ def test_pairs_lend_no_words_with_the_voice(corpus):
     assert conversion_pairs(corpus, 24, 2.0, 0) == pairs != conversion_pairs(corpus, 24, 2.0, 1)
 
 
+def test_no_reference_has_the_words_of_the_source_where_there_is_no_saying(corpus):
+    """Without alignments, and beyond the pairs that have a saying: a reference of the same words would lend them with the voice."""
+    bare = Corpus("bare", tuple(dataclasses.replace(each, words=(), text=each.text.upper()) for each in corpus))
+    pairs = conversion_pairs(bare, 12, 2.0, 0)
+    assert len(pairs) == 12 and all(pair.reference.utterance.text != pair.source.utterance.text for pair in pairs)
+    one = Corpus(
+        "one", tuple(each for each in corpus if each.id.endswith("0") or each.speaker == "s0")
+    )  # the others have one sentence each
+    for pair in conversion_pairs(one, 40, 2.0, 0):
+        assert pair.reference.utterance.text != pair.source.utterance.text
+    alike = Corpus("alike", tuple(each for each in corpus if each.id.endswith("0")))
+    assert conversion_pairs(alike, 8, 2.0, 0) == ()
+    unknown = Corpus("unknown", tuple(dataclasses.replace(each, words=(), text="") for each in alike))
+    assert len(conversion_pairs(unknown, 4, 2.0, 0)) == 4
+
+
 def test_a_saying_is_cut_at_the_same_words(corpus):
     for pair in conversion_pairs(corpus, 8, 0.9, 0):
         assert pair.text == pair.source.utterance.words[0].label

@@ -79,7 +79,7 @@ class VoiceConversion:
     """
 
     name = "voice_conversion"
-    version = 1
+    version = 2  # 2: no reference has the words of the source
     metrics = dict.fromkeys(UNITS, True) | {f"{setting}/{metric}": False for setting in (SOURCE, TARGET) for metric in UNITS}
 
     def __init__(
