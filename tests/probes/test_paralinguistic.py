@@ -14,6 +14,7 @@ from laminal.corpora.labelled import LabelledCorpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.probes.paralinguistic import Paralinguistic
+from laminal.probes.task_features import folds_of
 from laminal.results import Items, Score, Undefined
 
 CLASSES = ("calm", "loud", "odd")
@@ -145,3 +146,15 @@ def test_where_nothing_can_be_learnt_it_is_said(corpus, tmp_path):
     gone = [dataclasses.replace(each, path=tmp_path / "gone.wav") if each.speaker < "s4" else each for each in corpus]
     found = list(probe(dataclasses.replace(corpus, utterances=tuple(gone))).run(codec))
     assert not table(found) and any("2 speakers whose audio can be read for 3 folds" in each.reason for each in found)
+
+
+def test_levels_are_those_of_the_speakers_learnt_from(corpus):
+    """One recording that is far off spoils no other of its fold."""
+    speakers, label = [each.speaker for each in corpus], np.array([CLASSES.index(corpus.labels[each.id]) for each in corpus])
+    values = np.eye(3)[label] + 0.1 * np.random.default_rng(0).standard_normal((len(label), 3))
+    made = probe(corpus)
+    assert (made._told(values, label, speakers) == label).all()
+    values[0] += 1e6
+    mates = folds_of(speakers, 3) == folds_of(speakers, 3)[0]
+    mates[0] = False
+    assert (made._told(values, label, speakers)[mates] == label[mates]).all()

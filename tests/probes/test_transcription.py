@@ -174,3 +174,18 @@ def test_the_scale_of_a_codec_is_no_matter(corpus):
     plain, scaled = (table(probe(corpus, **small).run(codec)) for codec in (FakeCodec(), Scaled()))
     assert {key for key in plain if not key[0]} == {key for key in scaled if not key[0]}
     assert plain["", "per", "1", "cumulative"].value == pytest.approx(scaled["", "per", "1", "cumulative"].value, abs=0.02)
+
+
+def test_levels_are_those_of_the_speakers_learnt_from(corpus, monkeypatch):
+    from laminal.probes import transcription
+
+    made, given = probe(corpus), []
+    monkeypatch.setattr(transcription, "train", lambda items, *rest: given.append(items))
+    monkeypatch.setattr(transcription, "read", lambda reader, frames: given.append(frames) or [[] for _ in frames])
+    frames = [np.random.default_rng(row).standard_normal((5, 3)).astype(np.float32) for row in range(4)]
+    heard = list(made.corpus)[:4]
+    for shift in (0, 100):
+        made._written(heard, [([0, 1], [2, 3])], [each + shift * (row == 3) for row, each in enumerate(frames)], 50.0)
+    learnt = [np.concatenate([each for each, _ in items]) for items in given[::2]]
+    assert np.array_equal(*learnt) and abs(learnt[0].mean()) < 1e-6 and learnt[0].std(0) == pytest.approx(1, abs=1e-4)
+    assert np.array_equal(given[1][0], given[3][0]) and not np.array_equal(given[1][1], given[3][1])

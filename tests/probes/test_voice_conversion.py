@@ -9,6 +9,7 @@ import torch
 
 from laminal import config, experiment
 from laminal.corpora.base import Corpus, Interval, Utterance
+from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.probes.conversion_pairs import conversion_pairs
 from laminal.probes.voice_conversion import VoiceConversion, converted, fitted
@@ -226,3 +227,10 @@ def test_what_is_not_a_number_is_listed_and_words_without_letters_are_no_words(c
     mute = tuple(dataclasses.replace(each, words=(), text="..." if each.id.endswith("0") else "One, two!") for each in corpus)
     scores = table(probe(Corpus("mute", mute), asr="any").run(Halves(0)))
     assert scores["", "wer"].value == 0 and scores["", "wer"].n < 8
+
+
+def test_only_speakers_that_the_tokenizer_has_not_heard(corpus):
+    none = frozenset()
+    split = Split(frozenset({"s0"}), frozenset({"s1", "s2", "s3"}), none, none, none, none)
+    made = VoiceConversion(corpus, split, **SETTINGS)
+    assert {speaker for pair in made.pairs for speaker in pair.speakers} == {"s1", "s2", "s3"}
