@@ -130,6 +130,19 @@ def test_every_score_says_what_it_is(found):
     assert len(results.score_table()) == 12
 
 
+def test_chance_is_of_another_pair(corpus, found):
+    """By loops: what is converted, held against the recordings of the next pair of other speakers."""
+    score = table(found[0])["", "similarity_to_source"]  # the copy of the source, so its recording
+    pairs = probe(corpus).pairs
+    voices = [Slope().embed(pair.source.wav(corpus, RATE)[None])[0].double().numpy() for pair in pairs]
+    values = []
+    for row, pair in enumerate(pairs):
+        order = [(row + step) % len(pairs) for step in range(1, len(pairs))]
+        other = next((each for each in order if not set(pair.speakers) & set(pairs[each].speakers)), order[0])
+        values.append(voices[row] @ voices[other] / np.linalg.norm(voices[row]) / np.linalg.norm(voices[other]))
+    assert score.chance == pytest.approx(np.mean(values), abs=1e-3) and score.chance < 0.95 < 0.999 < score.value
+
+
 def test_pairs_lend_no_words_with_the_voice(corpus):
     pairs = conversion_pairs(corpus, 24, 2.0, 0)
     assert len(pairs) == 24 and all(pair.saying is not None for pair in pairs)
