@@ -57,9 +57,7 @@ def test_a_teachers_frames_stand_where_the_audio_does(tmp_path, seconds):
     whole = np.pad(wav, (0, -samples % 320)).reshape(-1, 320).mean(1)
     assert found.shape == whole.shape and found == pytest.approx(whole, abs=1e-5)
     assert len(teacher.heard) == -(-sum(teacher.heard) // (25 * 16000))
-    assert max(teacher.heard) - min(teacher.heard) <= 320 * len(
-        teacher.heard
-    )
+    assert max(teacher.heard) - min(teacher.heard) <= 320 * len(teacher.heard)
 
 
 def test_log_mel_frames_stand_where_the_audio_does(tmp_path):

@@ -49,7 +49,7 @@ class Paralinguistic:
     """
 
     name = "paralinguistic"
-    version = 1
+    version = 2
     metrics = {"uar": True}
 
     def __init__(
@@ -136,7 +136,7 @@ class Paralinguistic:
                 continue
             right = (self._told(values, label, speakers) == label).astype(np.float64)
             for each in source.also(column):
-                yield from mean_rows(facts, each, names, speakers, right, weight, 1 / len(classes), self.draws)
+                yield from mean_rows(facts, each, names, speakers, right, weight, 1 / len(classes), self.draws, limits=(0.0, 1.0))
 
     def _lack(self, names: Sequence[str], speakers: Sequence[str]) -> str:
         """Say why nothing can be told of these utterances; "" where it can."""
