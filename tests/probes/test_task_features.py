@@ -20,8 +20,8 @@ def test_stretches_that_meet_share_no_frame(rate):
 
 
 def test_mean_then_deviation():
-    frames = np.array([[1.0, 4.0], [3.0, 4.0], [100.0, 0.0]])
-    assert pooled(frames, 10.0, 0.0, 0.2).tolist() == [2.0, 4.0, 1.0, 0.0]
+    frames = np.array([[1.0, 4.0], [5.0, 4.0], [100.0, 0.0]])
+    assert pooled(frames, 10.0, 0.0, 0.2).tolist() == [3.0, 4.0, 2.0, 0.0]
 
 
 def test_half_precision_where_it_is_enough():

@@ -67,6 +67,17 @@ def test_more_is_better_and_conversion(tmp_path):
     assert "the source unconverted 0.5" in said[1] and "the target speaker's own 0.9" in said[1]
 
 
+@pytest.mark.parametrize(
+    ("metric", "best"), [("similarity_to_target", "target"), ("mcd", "target"), ("f0_correlation", "source"), ("wer", "source")]
+)
+def test_the_best_copy_is_the_end_of_the_line(tmp_path, metric, best):
+    """A target speaker's own voice and envelope are the best there can be, and the source's own melody and words."""
+    better = metric in ("similarity_to_target", "f0_correlation")
+    ends = {setting: 0.9 if (setting == best) is better else 0.1 for setting in ("source", "target")}
+    (line,) = tasks.lines(point(tmp_path, rows("voice_conversion", metric, ends, better=better, together={"1": 0.3})))
+    assert line.spans and line.way(line.together["1"]) == pytest.approx(0.25 if better else 0.75)
+
+
 def test_an_encoder_without_codes_has_its_best_layer(tmp_path):
     (said,) = tasks.said(point(tmp_path, rows(together={"latent": 0.6, "1": 0.5, "2": 0.25})))
     assert "layer 2 0.25" in said and "alone" not in said

@@ -49,7 +49,7 @@ class Paralinguistic:
     """
 
     name = "paralinguistic"
-    version = 2
+    version = 3  # 3: a frame centred on the end is left out
     metrics = {"uar": True}
 
     def __init__(
