@@ -178,6 +178,9 @@ def test_refusals():
     with pytest.raises(RequestError, match="use decoder=own"):
         made(decoder="shared")(replace(out, decode=None), crops)
 
+    for wrong in ({"filters": 0}, {"heads": 3, "transformer_layers": 1}, {"heads": 0}, {"transformer_layers": -1}):
+        with pytest.raises(RequestError, match="2 heads must divide width"):
+            made(**wrong)
     with pytest.raises(RequestError, match="SpellingTeacher gives no frames"):
         made(SpellingTeacher())
 
