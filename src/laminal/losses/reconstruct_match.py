@@ -52,7 +52,7 @@ class ReconstructMatchLoss(Loss):
         if min(filters, heads) < 1 or min(residual_layers, transformer_layers) < 0 or (transformer_layers and width % (2 * heads)):
             sizes = f"filters={filters} residual_layers={residual_layers} transformer_layers={transformer_layers} heads={heads}"
             raise RequestError(
-                f"reconstruct_match {sizes} width={width}: at least 1, 0, 0 and 1, and 2 heads must divide width; correct it"
+                f"reconstruct_match {sizes} width={width}: at least 1, 0, 0 and 1, and 2 heads must divide width"
             )
         if decoder == "own":
             self.decoder = Rebuilder(
