@@ -51,9 +51,7 @@ class ReconstructMatchLoss(Loss):
         self.decoder = None
         if min(filters, heads) < 1 or min(residual_layers, transformer_layers) < 0 or (transformer_layers and width % (2 * heads)):
             sizes = f"filters={filters} residual_layers={residual_layers} transformer_layers={transformer_layers} heads={heads}"
-            raise RequestError(
-                f"reconstruct_match {sizes} width={width}: at least 1, 0, 0 and 1, and 2 heads must divide width"
-            )
+            raise RequestError(f"reconstruct_match {sizes} width={width}: at least 1, 0, 0 and 1, and 2 heads must divide width")
         if decoder == "own":
             self.decoder = Rebuilder(
                 width=width, sample_rate=sample_rate, frame_rate=self.frame_rate, filters=filters, residual_layers=residual_layers,
