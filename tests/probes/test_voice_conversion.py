@@ -124,7 +124,7 @@ def test_every_score_says_what_it_is(found):
         assert score.layer == ("" if setting else "1") and np.isfinite(score.chance) == (not setting), metric
     for each in (each for each in found[0] if isinstance(each, Items)):
         assert each.value.mean() == pytest.approx(table(found[0])[each.setting, each.metric].value)
-        assert all(a[:2] != b[:2] for a, b in zip(each.a, each.b)) and each.cluster == [a[:2] for a in each.a]
+        assert all(a[:2] != b[:2] for a, b in zip(each.a, each.b)) and each.cluster == [f"{a[:2]}|{b[:2]}" for a, b in zip(each.a, each.b)]
     results = Results(Context(run="r", codec="c", revision="1"))
     results.scores += list(table(found[0]).values())
     assert len(results.score_table()) == 12

@@ -270,7 +270,7 @@ class SpeakerVerification:
             errors = np.concatenate(trial_errors(target, impostor))
             weight = np.repeat([1 / len(target), 1 / len(impostor)], [len(target), len(impostor)])
             a, b = ([self._named(heard.stretches[number]) for number in side] for side in sides.T.tolist())
-            cluster = [heard.speakers[number] for number in sides[:, 0].tolist()]
+            cluster = ["|".join(sorted({heard.speakers[number] for number in side})) for side in sides.tolist()]
             yield Items(**told, a=a, b=b, cluster=cluster, value=errors, weight=weight)
 
     def _named(self, stretch: Stretch) -> str:

@@ -227,7 +227,7 @@ class VoiceConversion:
         )  # fmt: skip
         yield Items(
             **facts, a=[pair.source.name for pair in pairs], b=[pair.reference.name for pair in pairs],
-            cluster=[pair.speakers[0] for pair in pairs], value=values[0, rows],
+            cluster=["|".join(pair.speakers) for pair in pairs], value=values[0, rows],
         )  # fmt: skip
 
     def _heard(self, originals: Sequence[Original], made: Sequence[Sound | None]) -> list[str]:
