@@ -19,6 +19,7 @@ from laminal.probes.base import Probe
 from laminal.probes.run import run_probes
 from laminal.probes.tract_baselines import RandomCodebooks, log_mel, pitch_and_energy, powers
 from laminal.probes.tract_frames import in_turn, scaled, shifts
+from laminal.probes.tract_scores import level_ends
 from laminal.results import Context, key
 from oracle_tract import LINES, RATE, Copying, Quantised, tract_corpus
 
@@ -128,6 +129,15 @@ def test_differences_are_students_over_speakers_and_levels_are_stretched(corpus)
     paired = one(results, "minus_log_mel", layer="2")
     assert paired.value == pytest.approx(one(results, layer="2").value - one(results, setting="log_mel").value) and paired.low > 0
     assert all(-1 <= each.low <= each.high <= 1 for each in results.scores if each.metric in ("heldout_pwcca", "speaker_pwcca"))
+
+
+def test_an_interval_holds_its_value_even_where_no_draw_does():
+    drawn = np.stack([np.linspace(0.5, 0.6, 1000), np.linspace(-0.2, 0.9, 1000), np.linspace(0.9, 0.99, 1000)], 1)
+    value = np.array([0.45, 0.3, 0.995])  # below all draws, among them, above all of them
+    low, high = level_ends(value, drawn, 2)
+    assert (low <= value).all() and (value <= high).all() and low.min() >= -1 and high.max() <= 1
+    assert high[0] > 0.6 and low[2] < 0.9  # no narrower than the draws
+    assert (low[1], high[1]) == (-1.0, 1.0)
 
 
 def test_rows_say_on_what_and_with_how_many_axes(corpus):
