@@ -128,7 +128,8 @@ class Articulation:
         engine.ready()
         for column in source.columns:
             if column.name in engine.failed:
-                yield Undefined(probe=self.name, what=column.said, reason=engine.failed[column.name])
+                reason = engine.failed[column.name].replace(column.name, "it")
+                yield Undefined(probe=self.name, what=column.said, reason=reason)
         if not engine.names:
             return
         for each in shown(tracks, "tracks held out", len(tracks)):
