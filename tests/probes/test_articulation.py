@@ -256,6 +256,16 @@ def test_a_layer_that_is_not_finite_is_listed_and_the_others_stay(corpus):
     assert one(spoilt, layer="2").value == one(whole, layer="2").value
 
 
+def test_a_layer_that_does_not_vary_is_one_line(corpus):
+    class Flat(Copying):
+        def layers(self, wav):
+            return {name: layer * (name != "1") for name, layer in super().layers(wav).items()}
+
+    results = found(corpus, Flat(corpus))
+    ((what, reason),) = [(each.what, each.reason) for each in results.undefined]
+    assert what == "cumulative 1" and reason.startswith("it does not vary over") and one(results, layer="2").value > 0.97
+
+
 def test_random_codebooks_of_a_latent_that_is_not_finite_are_listed(corpus):
     class Broken(Quantised):
         def layers(self, given):

@@ -335,6 +335,20 @@ def test_features_that_are_no_numbers_cost_their_layer_alone(corpus, measured, b
     assert repr(kept) == repr([score for score in measured[1].scores if score.layer in ("latent", "1", "3", "")])
 
 
+def test_text_vectors_that_are_no_numbers_cost_their_words_alone(corpus):
+    text = spoken()
+    whole = probe(corpus, text=text).sample.types.words
+    spoilt = {word: vector.copy() for word, vector in text.of.items()}
+    lost = sorted(whole)[:2]
+    spoilt[lost[0]][1], spoilt[lost[1]][:] = np.nan, np.inf
+    found = results(probe(corpus, text=Vectors(spoilt)), FakeCodec())
+    (said,) = [each for each in found.undefined if each.what == "words"]
+    assert said.reason == f"text space given: the vectors of 2 words are not finite ({lost[0]}, {lost[1]}): left out"
+    assert one(found, setting="text", metric="cka", layer="1").n == len(whole) - 2
+    less = {word: vector for word, vector in text.of.items() if word not in lost}
+    assert repr(found.scores) == repr(results(probe(corpus, text=Vectors(less)), FakeCodec()).scores)
+
+
 def test_layers_that_do_not_vary_and_unreadable_files_are_named(corpus, tmp_path):
     class Flat(FakeCodec):
         def layers(self, wav_or_codes):
