@@ -166,6 +166,9 @@ def test_the_tracts_are_named_where_they_are_of_another_corpus(corpus):
     probe = Articulation(Corpus("plain", corpus.utterances), None, **(SIZES | {"tracks": 5}))
     assert probe.material == {"corpus": "tract_table", "corpus_sha256": probe.corpus.sha256, "tracks": 5, "speakers": 5}
     assert stored.material(probe) == probe.material and stored.material(object()) == {}
+    spoilt = dataclasses.replace(corpus, skipped=(("a_track.mat", "frame 5, segment 1 has the unknown id 9"),))
+    told = Articulation(Corpus("plain", corpus.utterances), None, **(SIZES | {"tract": spoilt, "tracks": 5})).material
+    assert told["skipped"] == [["a_track.mat", "frame 5, segment 1 has the unknown id 9"]]  # of another corpus than the run's, too
     whole = Articulation(Corpus("plain", corpus.utterances), None, **SIZES)
     settings = [stored.settings_of({"tracks": 5}, each, corpus, None, "1") for each in (probe, whole)]
     assert settings[0] != settings[1]  # another table of tracts is another measurement
