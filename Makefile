@@ -5,6 +5,8 @@ TORCH_INDEX ?=
 TRAIN_EXTRAS ?= default
 TEST_EXTRAS ?= test
 CONFIG ?= semantic_rvq.yaml
+# processes that share the tests, a file at a time; every test keeps to one thread
+JOBS ?= auto
 BIN := $(VENV)/bin
 # an environment with a CUDA torch already in it is kept: the new one sees its packages
 SITE := $(shell $(PYTHON) -c "import torch; print('--system-site-packages' if torch.version.cuda else '')" 2>/dev/null)
@@ -24,10 +26,10 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
 
 slow: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m slow
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

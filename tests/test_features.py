@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laminal import cache as codes_cache
-from laminal import features
+from laminal import features, word_shards
 from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Interval
 from laminal.errors import DataError, RequestError
-from laminal.features import Token, frame_spans, tokens, word_features
+from laminal.features import word_features
+from laminal.words import Token, frame_spans, tokens
 from oracle_pairs import FakeCodec, noise_corpus
 
 FIXTURES = json.loads((Path(__file__).parent / "fixtures" / "misc.json").read_text())
@@ -139,10 +140,24 @@ def test_equal_lengths_share_a_batch_and_nothing_is_padded(corpus):
 def test_small_blocks_and_batches_give_the_same(corpus, monkeypatch):
     chosen = tokens(corpus)
     whole = [word_features(FakeCodec(), corpus, chosen, slice) for slice in ("audio", "features")]
-    for name, value in (("BLOCK_TOKENS", 5), ("BATCH_SECONDS", 0.5), ("LOOKUP_FRAMES", 7)):
-        monkeypatch.setattr(features, name, value)
+    for place, name, value in ((word_shards, "BLOCK_TOKENS", 5), (word_shards, "BATCH_SECONDS", 0.5), (features, "LOOKUP_FRAMES", 7)):
+        monkeypatch.setattr(place, name, value)
     for slice, before in zip(("audio", "features"), whole, strict=True):
         np.testing.assert_allclose(word_features(FakeCodec(), corpus, chosen, slice).values, before.values, atol=1e-5)
+
+
+def test_processes_share_few_words_and_equal_cuts_stay_together(corpus, monkeypatch):
+    chosen = tokens(corpus)
+    monkeypatch.setattr(word_shards, "PART_TOKENS", len(chosen) // 6)
+    ((audio, *features_parts),) = word_shards.parts_of(corpus, chosen, ("audio", "features"))
+    assert [part.slice for part in (audio, *features_parts)] == ["audio"] + ["features"] * len(features_parts) and len(features_parts) > 3
+    in_parts = [held for part in features_parts for held in part.block]
+    assert in_parts == list(audio.block) and sorted(row for _, rows in in_parts for row in rows) == list(range(len(chosen)))
+    read = []
+    real = Corpus.wav
+    monkeypatch.setattr(Corpus, "wav", lambda self, utterance, rate: read.append(utterance.id) or real(self, utterance, rate))
+    features.features_by_slice(FakeCodec(), corpus, chosen, ("audio", "features"))
+    assert sorted(read) == sorted(utterance.id for utterance in corpus)  # once each
 
 
 def test_modes_are_differences_of_cumulative_layers(corpus):
@@ -229,7 +244,8 @@ def test_no_token_and_the_generators(corpus):
 @pytest.mark.parametrize("slice", ["audio", "features"])
 @pytest.mark.parametrize("codebooks", [2, 0])
 def test_the_cache_gives_the_same_bytes_without_the_encoder(corpus, tmp_path, slice, codebooks, monkeypatch):
-    monkeypatch.setattr(features, "BLOCK_TOKENS", 40)
+    for name in ("BLOCK_TOKENS", "PART_TOKENS"):
+        monkeypatch.setattr(word_shards, name, 40)
     codec = FakeCodec()
     codec.codebooks = codebooks or codec.codebooks
     if not codebooks:
@@ -302,7 +318,8 @@ def test_another_codec_slice_or_audio_is_another_shard(corpus, tmp_path):
 
 
 def test_a_disk_that_refuses_warns_once_and_changes_nothing(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "BLOCK_TOKENS", 20)
+    for name in ("BLOCK_TOKENS", "PART_TOKENS"):
+        monkeypatch.setattr(word_shards, name, 20)
     (tmp_path / "file").write_text("no folder")
     with pytest.warns(UserWarning, match="cannot be written") as caught:
         found = word_features(FakeCodec(), corpus, tokens(corpus), "audio", codes_cache.open_cache(tmp_path / "file"))

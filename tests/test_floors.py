@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "laminal"
 FLOORS = [
     {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs", "codesfile"},
     {"corpora", "codecs", "teachers", "cache"},
-    {"losses", "features", "longaudio", "encoded"},
+    {"losses", "words", "word_shards", "features", "longaudio", "encoded"},
     {"probes", "lm"},
     {
         "task",

@@ -16,16 +16,17 @@ import torch
 from omegaconf import OmegaConf
 
 from laminal import cache as codes_cache
-from laminal import features, progress
+from laminal import progress, word_shards
 from laminal.corpora.base import Corpus
 from laminal.encoded import utterance_frames
 from laminal.errors import RequestError
-from laminal.features import tokens, word_features
+from laminal.features import word_features
 from laminal.probes.reconstruction import Reconstruction
 from laminal.probes.run import fill, run_probes
 from laminal.probes.units import Units
 from laminal.probes.word_pairs import WordPairs
 from laminal.results import Context
+from laminal.words import tokens
 from oracle_pairs import FakeCodec, noise_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +105,8 @@ def test_a_second_run_of_all_probes_touches_no_encoder(corpus, tmp_path, kind):
 
 
 def test_shares_together_are_the_whole(corpus, tmp_path, monkeypatch, size=3):
-    monkeypatch.setattr(features, "BLOCK_TOKENS", 40)
+    for name in ("BLOCK_TOKENS", "PART_TOKENS"):
+        monkeypatch.setattr(word_shards, name, 40)
     whole = table(FakeCodec(), corpus, codes_cache.open_cache(tmp_path / "whole"))
     made = []
     for rank in range(size):
@@ -161,7 +163,8 @@ def test_the_limit_keeps_what_was_used_last(tmp_path):
 
 
 def test_a_limit_below_what_a_run_needs_is_said_and_changes_no_number(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "BLOCK_TOKENS", 20)
+    for name in ("BLOCK_TOKENS", "PART_TOKENS"):
+        monkeypatch.setattr(word_shards, name, 20)
     plain = word_features(FakeCodec(), corpus, tokens(corpus), "features")
     with pytest.warns(UserWarning, match="raise cache.limit"):
         bounded = word_features(FakeCodec(), corpus, tokens(corpus), "features", codes_cache.open_cache(tmp_path, "20 KB"))
@@ -198,7 +201,7 @@ def test_sizes_and_where_the_cache_is(tmp_path, monkeypatch):
 
 def hammer(folder, corpus, seed, out):
     torch.set_num_threads(1)
-    features.BLOCK_TOKENS = 20
+    word_shards.BLOCK_TOKENS = word_shards.PART_TOKENS = 20
     kept = codes_cache.open_cache(folder, "200KB")
     generator = np.random.default_rng(seed)
     values = []
@@ -214,7 +217,8 @@ def hammer(folder, corpus, seed, out):
 
 @pytest.mark.filterwarnings("ignore:cache")
 def test_several_processes_use_break_and_empty_one_cache_at_once(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "BLOCK_TOKENS", 20)
+    for name in ("BLOCK_TOKENS", "PART_TOKENS"):
+        monkeypatch.setattr(word_shards, name, 20)
     expected = word_features(FakeCodec(), corpus, tokens(corpus), "features").values.tobytes()
     context = multiprocessing.get_context("fork")
     out = context.Queue()

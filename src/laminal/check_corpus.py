@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 from laminal import experiment
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split, make_split
-from laminal.features import tokens
 from laminal.measures.bootstrap import multiplicities
 from laminal.measures.contrast import contrasts, drawn
 from laminal.probes.pair_sampling import SETTINGS, Sample, sample_pairs
+from laminal.words import tokens
 
 DRAWS = 400
 FEWEST = 10  # type pairs

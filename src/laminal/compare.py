@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from laminal.errors import RequestError
-from laminal.measures.bootstrap import interval, multiplicities, stretch
+from laminal.measures.bootstrap import interval, multiplicities, t_spread
 from laminal.measures.contrast import Drawn, drawn
 from laminal.results import Items, Results, layer_order
 
@@ -20,8 +20,7 @@ BY_PAIR = ("probe", "setting", "layer", "layer_mode", "slice", "distance", "spli
 FAMILY = ("probe", "metric", "setting", "split", "slice", "distance", "layer_mode", "seed")  # its layers share one correction of p
 SHARED = 0.5  # of the items of either side: with fewer in common the two were not probed alike
 SURE = 0.05
-FEW = ("articulation",)  # probes whose items are single speakers, of whom there are few: their draws are stretched (measures/bootstrap.py)
-FEWEST_SPEAKERS = 5  # below, nothing is said of them
+FEWEST_SPEAKERS = 5  # below, nothing is said of articulation
 HEADLINES = ("near_homophone", "synonym_core", "synonym")
 TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_gain", "abx_across", "cka", "cer", "eer", "uar", "similarity_to_target")
 
@@ -203,7 +202,7 @@ def _types(clusters: Sequence[str], number: dict[str, int]) -> tuple[Int[np.ndar
 
 
 def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items]], seed: int) -> Iterable[Comparison]:
-    """Items with one value each (utterances): the mean of each run, clusters resampled."""
+    """Items with one value each (utterances): the mean of each run, clusters resampled, of which there may be few."""
     for key in shared:
         if key[0] == "word_pairs":
             continue
@@ -216,13 +215,13 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
         counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), DRAWS, seed)])[:, cluster.ravel()]
         weights = np.stack([np.ones(len(block.value)) if block.weight is None else block.weight for block in blocks], axis=1)[kept]
         with np.errstate(invalid="ignore"):
-            draws = (counts @ (weights * values[kept]) / (counts @ weights)).T  # runs, draws
+            draws = t_spread((counts @ (weights * values[kept]) / (counts @ weights)).T, len(names), seed)  # runs, draws
         facts = dict(zip(BY_PAIR, key))
         yield _comparison(
             draws[: len(a)], draws[len(a) :], seed, probe=facts["probe"], metric=key[-1], setting=facts["setting"], split=facts["split"],
             slice=facts["slice"], distance=facts["distance"], layer=facts["layer"], layer_mode=facts["layer_mode"],
             probe_seed=int(facts["seed"]), n=int(kept.sum()), clusters=len(names),
-            higher_is_better=DIRECTIONS.get(key[-1]), unit="", factor=stretch(len(names)) if facts["probe"] in FEW else 1.0,
+            higher_is_better=DIRECTIONS.get(key[-1]), unit="",
         )  # fmt: skip
 
 
@@ -234,12 +233,9 @@ DIRECTIONS = {
 }  # fmt: skip
 
 
-def _comparison(
-    a: Float[np.ndarray, "_ draws"], b: Float[np.ndarray, "_ draws"], seed: int, factor: float = 1.0, **facts: Any
-) -> Comparison:
-    """Draw 0 of each run is the sample itself; the others are stretched about it by `factor`, and the spread over seeds is added."""
+def _comparison(a: Float[np.ndarray, "_ draws"], b: Float[np.ndarray, "_ draws"], seed: int, **facts: Any) -> Comparison:
+    """Draw 0 of each run is the sample itself; the spread over seeds is added to the others."""
     draws = a.mean(0) - b.mean(0)
-    draws[1:] = draws[0] + factor * (draws[1:] - draws[0])
     noise, freedom = _seed_error(a[:, 0], b[:, 0])
     if noise > 0:
         draws[1:] += noise * np.random.default_rng([seed, 7]).standard_t(freedom, size=len(draws) - 1)

@@ -12,7 +12,7 @@ from laminal.cache import CodesCache, entry_key, file_sha256, smallest_integer
 from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Utterance
 from laminal.errors import DataError
-from laminal.features import frame_spans
+from laminal.words import frame_spans
 
 KEPT = ("codes", "direct", "names")
 

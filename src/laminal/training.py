@@ -23,7 +23,6 @@ from laminal.corpora.crops import Batch, Crops, evaluation_crops, loader
 from laminal.corpora.split import Split
 from laminal.dashboard import checkpoint_facts, sinks_of
 from laminal.errors import RequestError
-from laminal.features import tokens
 from laminal.lexicon.pairs import near_homophones, pair_hash, synonyms, synonyms_core
 from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
@@ -34,6 +33,7 @@ from laminal.probes.listening import write_listening
 from laminal.results import Results
 from laminal.stored import material
 from laminal.task import OptimizerSettings, TokenizerTask
+from laminal.words import tokens
 
 log = logging.getLogger("laminal")
 TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended

@@ -7,7 +7,8 @@ import torch
 from small_models import noise
 
 from laminal.codecs.base import Codec
-from laminal.features import Token, word_features
+from laminal.features import word_features
+from laminal.words import Token
 
 CLOSE = 1e-4  # of the largest feature
 

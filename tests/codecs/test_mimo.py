@@ -15,7 +15,8 @@ from laminal.codecs.base import Codec
 from laminal.codecs.load import load_codec
 from laminal.codecs.mimo import MimoCodec
 from laminal.errors import RequestError
-from laminal.features import Token, word_features
+from laminal.features import word_features
+from laminal.words import Token
 from oracle_codec import voices
 from oracle_mimo import SMALL, Oracle, write
 

@@ -2,7 +2,18 @@
 
 import numpy as np
 
-from laminal.measures.bootstrap import half_widths, interval, multiplicities, pair_weights, stretched, student, weighted_means
+from laminal.measures.bootstrap import (
+    ends,
+    half_widths,
+    interval,
+    jackknifed,
+    multiplicities,
+    pair_weights,
+    stretched,
+    student,
+    t_spread,
+    weighted_means,
+)
 from oracle_pairs import mean
 
 
@@ -100,3 +111,40 @@ def test_half_widths_are_students():
     values = np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0]])
     np.testing.assert_allclose(half_widths(values), [4.30265 * 2 / np.sqrt(3), 0.0], rtol=1e-5)
     assert abs(student(5) - 2.570582) < 1e-5
+
+
+def test_a_single_cluster_has_no_interval_and_limits_cut():
+    draws = np.full(1000, 0.3)
+    assert np.isnan(ends(0.3, draws, 1)).all() and np.isnan(jackknifed(0.3, np.array([0.3]))).all()
+    assert np.isnan(t_spread(draws[None], 1, 0)).all()
+    spread = np.random.default_rng(0).normal(0.05, 0.05, 1000)
+    low, high = ends(0.05, spread, 4, (0.0, 1.0))
+    assert low == 0 and high > np.quantile(spread, 0.975)
+    assert jackknifed(0.9, np.array([0.7, 1.1, 0.9]), (0.0, 1.0)) == (0.0, 1.0)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = np.random.default_rng(0).standard_normal(9)
+    without = (values.sum() - values) / 8
+    low, high = jackknifed(values.mean(), without)
+    half = half_widths(values[:, None])[0]
+    np.testing.assert_allclose([low, high], [values.mean() - half, values.mean() + half])
+
+
+def test_equals_are_told_apart_as_often_as_p_says():
+    told = {"percentiles": 0, "as t": 0}
+    for trial in range(600):
+        values = np.random.default_rng(trial).standard_normal(5)
+        draws = np.concatenate([np.ones((1, 5)), multiplicities(5, 500, trial)]) @ values / 5
+        for name, each in (("percentiles", draws), ("as t", t_spread(draws, 5, trial))):
+            told[name] += (1 + (np.abs(each[1:] - each[0]) >= abs(each[0])).sum()) / 501 <= 0.01
+    assert told["percentiles"] > 0.05 * 600 and told["as t"] < 0.025 * 600
+
+
+def test_draws_of_several_runs_are_spread_together_and_the_sample_stays():
+    draws = np.random.default_rng(0).standard_normal((2, 3, 400))
+    found = t_spread(draws, 6, 1)
+    np.testing.assert_array_equal(found[..., 0], draws[..., 0])
+    factor = (found - found[..., :1])[..., 1:] / (draws - draws[..., :1])[..., 1:]
+    np.testing.assert_allclose(factor, np.broadcast_to(factor[:1, :1], factor.shape))
+    assert 1.2 < np.sqrt((factor**2).mean()) / np.sqrt(6 / 5) < 1.4  # t of 5 degrees of freedom has variance 5 / 3

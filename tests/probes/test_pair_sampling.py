@@ -9,11 +9,11 @@ import pytest
 
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import make_split
-from laminal.features import tokens
 from laminal.lexicon import pairs as lexicon_pairs
 from laminal.lexicon import pronounce, wordnet
 from laminal.probes.choi_sampling import choi_pairs
 from laminal.probes.pair_sampling import SETTINGS, TIERS, sample_pairs
+from laminal.words import tokens
 from oracle_pairs import noise_corpus
 
 SIZES = {"maximum": 300, "tier_maximum": 300, "token_pairs": 3, "randoms": 2}

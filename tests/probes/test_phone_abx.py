@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from laminal.features import frame_spans
 from laminal.probes.phone_abx import SHORTEST, TOKENS, Cell, Phone, abx_cells, abx_errors
+from laminal.words import frame_spans
 
 EVERY = 10_000  # more cells than there are
 

@@ -211,8 +211,10 @@ def test_interval_resamples_clusters():
     for counts in multiplicities(8, 1000, 3):
         rows = [i for i, name in enumerate(clusters) for _ in range(int(counts["abcdefgh".index(name)]))]
         drawn.append(np.average(value[rows], weights=weight[rows]))
-    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    factor = 2.364624 / 1.959964 * math.sqrt(8 / 7)  # t of 7 degrees of freedom, from a table
+    assert (low, high) == pytest.approx(tuple(mean + factor * (end - mean) for end in np.quantile(drawn, [0.025, 0.975])), rel=1e-5)
     assert mean == pytest.approx(np.average(value, weights=weight)) and count == 8
+    assert clustered_mean(value, weight, clusters, 1000, 3, (mean - 0.01, mean + 0.01))[1:3] == (mean - 0.01, mean + 0.01)
     by_item = clustered_mean(value, weight, [str(i) for i in range(40)], 1000, 3)
     assert high - low > 1.5 * (by_item[2] - by_item[1])
 

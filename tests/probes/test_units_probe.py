@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 
 from laminal.codecs.planted import Planted
 from laminal.corpora.base import Corpus, Interval
@@ -118,10 +119,28 @@ def spoken(heard, book):
     return [(speaker, phone, codes[book]) for _, speaker, phone, codes in heard if phone is not None]
 
 
-def around(value, draws):
-    """Percentiles of the draws, moved so that their mean is the value."""
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return pytest.approx([low + value - np.mean(draws), high + value - np.mean(draws)], abs=1e-9)
+def student(freedom):
+    """By bisection of the distribution, not by its inverse."""
+    low, high = 1.0, 100.0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if t.cdf(middle, freedom) < 0.975 else (low, middle)
+    return low
+
+
+def widened(value, draws, clusters):
+    """Percentiles of the draws, as much farther from the value as few clusters spread too little."""
+    factor = student(clusters - 1) / 1.959964 * math.sqrt(clusters / (clusters - 1))
+    low, high = (value + factor * (end - value) for end in np.quantile(draws, [0.025, 0.975]))
+    return pytest.approx([max(low, 0.0), min(high, 1.0)], abs=1e-6)
+
+
+def leaving_out(value, without, most=1.0, least=0.0):
+    """Tukey's pseudo-values: their mean's standard error, by hand."""
+    count, whole = len(without), float(value)
+    pseudo = [count * whole - (count - 1) * each for each in without]
+    error = math.sqrt(sum((each - sum(pseudo) / count) ** 2 for each in pseudo) / (count - 1) / count)
+    return pytest.approx([max(whole - student(count - 1) * error, least), min(whole + student(count - 1) * error, most)], abs=1e-9)
 
 
 def test_phones_of_frames():
@@ -160,7 +179,7 @@ def test_what_each_codebook_says_of_phones(measured):
             assert abs(score.chance - np.mean(null)) < 5 * np.std(null) + 1e-9 and score.higher_is_better
 
 
-def test_intervals_of_pnmi_and_purities_resample_speakers(measured):
+def test_intervals_of_pnmi_and_purities_leave_speakers_out(measured):
     codec, found, heard = measured
     pairs = spoken(heard, 0)
     speakers = sorted({speaker for speaker, _, _ in pairs})
@@ -170,9 +189,11 @@ def test_intervals_of_pnmi_and_purities_resample_speakers(measured):
     draws = resampled_quality(phones, np.array([unit for *_, unit in pairs]), voices, weights)
     for row in (0, 1, 2, 500, 999, int(weights.max(1).argmax())):
         assert draws[row] == pytest.approx(quality(pairs, dict(zip(speakers, weights[row], strict=True))), abs=1e-9)
+    without = [quality([each for each in pairs if each[0] != speaker]) for speaker in speakers]
     for column, metric in enumerate(("pnmi", "phone_purity", "cluster_purity")):
         score = one(found, metric)
-        assert [score.low, score.high] == around(score.value, draws[:, column]) and score.low <= score.value <= score.high
+        assert [score.low, score.high] == leaving_out(score.value, [each[column] for each in without])
+        assert score.low <= score.value <= score.high
     assert one(found, "pnmi").low < one(found, "pnmi").high or not isinstance(codec, Few)
 
 
@@ -210,24 +231,21 @@ def test_phone_accuracy_guesses_from_the_other_speakers(measured):
         voices = sorted({speaker for _, speaker in expected})
         right, all_of = (np.array([sum(v[at] for (_, s), v in expected.items() if s == voice) for voice in voices]) for at in (0, 1))
         draws = multiplicities(len(voices), 1000, 0)
-        assert [score.low, score.high] == pytest.approx(np.quantile((draws @ right) / (draws @ all_of), [0.025, 0.975]))
+        assert [score.low, score.high] == widened(score.value, (draws @ right) / (draws @ all_of), len(voices))
         assert 0 < score.chance < 0.5 and (score.value > 0.6 or isinstance(codec, Few))
 
 
 def test_use_and_bits(measured):
     codec, found, heard = measured
     speakers = sorted({speaker for _, speaker, _, _ in heard})
-    weights = multiplicities(len(speakers), 1000, 0)
-    total, drawn = 0.0, np.zeros(1000)
+    total, left = 0.0, np.zeros(len(speakers))
     for book in range(codec.codebooks):
         counts = Counter(codes[book] for *_, codes in heard)
         by_speaker = {speaker: Counter(codes[book] for _, who, _, codes in heard if who == speaker) for speaker in speakers}
-        draws = []
-        for row in weights:
-            draws.append(entropy([sum(n * by_speaker[who][code] for n, who in zip(row, speakers)) for code in counts]))
+        without = [entropy([count - by_speaker[who][code] for code, count in counts.items()]) for who in speakers]
         perplexity, layer = one(found, "perplexity", str(book + 1)), str(book + 1)
         assert perplexity.value == pytest.approx(math.exp(entropy(counts.values())))
-        assert [perplexity.low, perplexity.high] == around(perplexity.value, np.exp(draws))
+        assert [perplexity.low, perplexity.high] == leaving_out(perplexity.value, np.exp(without), np.inf, least=1.0)
         unused = sum(code not in counts for code in range(codec.codebook_size))
         usage, dead = one(found, "usage", layer), one(found, "dead", layer)
         assert usage.value == usage.low == usage.high == pytest.approx(1 - unused / codec.codebook_size)
@@ -235,10 +253,10 @@ def test_use_and_bits(measured):
         assert perplexity.n == usage.n == dead.n == len(heard) and perplexity.clusters == 4 and math.isnan(perplexity.chance)
         (items,) = [items for items in found.items if (items.metric, items.layer) == ("code_count", layer)]
         assert dict(zip(items.a, items.value)) == {str(code): counts[code] for code in range(codec.codebook_size)}
-        total, drawn = total + entropy(counts.values()) / math.log(2), drawn + np.array(draws) / math.log(2)
+        total, left = total + entropy(counts.values()) / math.log(2), left + np.array(without) / math.log(2)
     nominal, coded = one(found, "bits_nominal", ""), one(found, "bits_entropy", "")
     assert nominal.value == nominal.low == nominal.high == pytest.approx(50 * codec.codebooks * math.log2(codec.codebook_size))
-    assert coded.value == pytest.approx(50 * total) and [coded.low, coded.high] == around(coded.value, 50 * drawn)
+    assert coded.value == pytest.approx(50 * total) and [coded.low, coded.high] == leaving_out(coded.value, 50 * left, np.inf)
     assert coded.value < nominal.value and nominal.unit == coded.unit == "bit/s"
 
 
@@ -341,7 +359,7 @@ def test_abx_is_the_mean_of_its_items_and_resamples_speakers(measured):
             for row in multiplicities(len(speakers), 1000, 0):
                 times = [row[speakers.index(speaker)] for speaker in items.cluster]
                 draws.append(np.dot(times, items.value) / sum(times))
-            assert [score.low, score.high] == around(score.value, draws)
+            assert [score.low, score.high] == widened(score.value, draws, len(speakers))
             for name, speaker in zip(items.a, items.cluster, strict=True):
                 first, _, x = name.split(":")
                 assert first == speaker and (x == speaker) == (metric == "abx_within")

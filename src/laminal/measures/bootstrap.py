@@ -72,6 +72,51 @@ def stretch(clusters: int) -> float:
     return float(student(clusters - 1) / student(10**6) * np.sqrt(clusters / (clusters - 1)))
 
 
+def ends(
+    value: float, draws: Float[np.ndarray, " draws"], clusters: int, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float]:
+    """Interval of one value from its draws over `clusters`, stretched for their number, cut at what the value can be at all.
+
+    NaN for a single cluster, whose draws are all alike.
+    """
+    if clusters < 2:
+        return float("nan"), float("nan")
+    low, high = stretched(np.array([value]), *interval(np.asarray(draws)[:, None]), clusters)
+    return float(np.clip(low[0], *limits)), float(np.clip(high[0], *limits))
+
+
+def jackknifed(
+    value: float, without: Float[np.ndarray, " clusters"], limits: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float]:
+    """Interval of an entropy or a purity of counts from its values `without` each cluster (Tukey's jackknife, t with clusters - 1).
+
+    The bootstrap fails there: a draw has about two thirds of the speakers, which share fewer habits, so what it spreads by is mostly how
+    many it drew. Of PNMI over 4, 8 and 16 speakers its intervals were 13.5, 12.6 and 9.7 standard deviations wide; these 6.1, 4.8 and 4.4,
+    and 0.96, 0.97 and 0.96 of 1,000 held the mean over all corpora (scripts/speaker_coverage.py). NaN for a single cluster.
+    """
+    count = len(without)
+    if count < 2:
+        return float("nan"), float("nan")
+    half = student(count - 1) * float(np.sqrt((count - 1) * without.var()))
+    return float(np.clip(value - half, *limits)), float(np.clip(value + half, *limits))
+
+
+def t_spread(draws: Float[np.ndarray, "*runs draws"], clusters: int, seed: int) -> Float[np.ndarray, "*runs draws"]:
+    """Spread draws over few `clusters` about the first, the sample itself, as Student's t with clusters - 1 degrees of freedom is spread.
+
+    Every draw gets a variance of its own, one that the clusters could as well have had, the same in all runs. Unlike `stretched`, which
+    is right at 95 %, this gives small p their size: of 1,000 pairs of equals measured on 4 speakers, percentiles told 0.199 apart at
+    p <= 0.05 and 0.067 at p <= 0.001, stretched draws 0.050 and 0.017, these 0.041 and none (scripts/speaker_coverage.py).
+    """
+    if clusters < 2:
+        return np.full_like(draws, np.nan)
+    freedom = clusters - 1
+    variance = np.random.default_rng([seed, 8]).chisquare(freedom, draws.shape[-1] - 1) / freedom
+    found = draws.copy()
+    found[..., 1:] = draws[..., :1] + (draws[..., 1:] - draws[..., :1]) * np.sqrt(clusters / freedom / variance)
+    return found
+
+
 def half_widths(values: Float[np.ndarray, "clusters k"]) -> Float[np.ndarray, " k"]:
     """Half-width of the interval of a mean, or of a paired difference, from one value a cluster: t(k - 1) standard errors.
 

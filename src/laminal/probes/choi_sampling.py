@@ -8,10 +8,10 @@ has was -> cost but not cost -> was), and all but same_speaker pairs are of diff
 import numpy as np
 
 from laminal.corpora.base import Corpus
-from laminal.features import tokens
 from laminal.lexicon import pairs as lexicon_pairs
 from laminal.lexicon import wordnet
 from laminal.probes.pair_sampling import Chosen, Pool, Sample, ordered, packed, same_speaker, select, voice
+from laminal.words import tokens
 
 SEEDS = (0, 1, 2, 3, 4)
 TOKENS = 10_000

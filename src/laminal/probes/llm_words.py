@@ -13,8 +13,9 @@ from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus
 from laminal.encoded import utterance_frames
 from laminal.errors import DataError
-from laminal.features import BAD_SHARE, Token, WordFeatures, frame_spans
+from laminal.features import BAD_SHARE, WordFeatures
 from laminal.progress import track
+from laminal.words import Token, frame_spans
 
 
 @runtime_checkable

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from laminal.features import Mode, Slice
+from laminal.features import Mode
 from laminal.measures.contrast import Drawn, Estimate, contrasts, estimate, phonsem
 from laminal.measures.distances import Distance
 from laminal.probes.pair_sampling import SETTINGS
 from laminal.results import Score, Undefined
+from laminal.word_shards import Slice
 
 MINIMUM = 10  # type pairs below which a setting has no score
 UNITS = {

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Int
 
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
-from laminal.features import SHORTEST, Token, tokens
 from laminal.lexicon import pairs as lexicon_pairs
 from laminal.lexicon import pronounce
 from laminal.probes.token_choice import TokenChoice
+from laminal.words import SHORTEST, Token, tokens
 
 LEXICAL = ("synonym_core", "synonym", "near_homophone", "same_word")  # in the order in which words come into use
 FRUGAL = ("near_homophone", "same_word")  # take words in use first; synonyms cannot, or the loose ones would be the core ones

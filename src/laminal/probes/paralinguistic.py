@@ -49,7 +49,7 @@ class Paralinguistic:
     """
 
     name = "paralinguistic"
-    version = 1
+    version = 2
     metrics = {"uar": True}
 
     def __init__(
@@ -132,7 +132,7 @@ class Paralinguistic:
                 continue
             right = (self._told(values, label, speakers) == label).astype(np.float64)
             for each in source.also(column):
-                yield from mean_rows(facts, each, names, speakers, right, weight, 1 / len(classes), self.draws)
+                yield from mean_rows(facts, each, names, speakers, right, weight, 1 / len(classes), self.draws, limits=(0.0, 1.0))
 
     def _told(self, values: Float[np.ndarray, "u e"], label: Int[np.ndarray, " u"], speakers: Sequence[str]) -> Int[np.ndarray, " u"]:
         """Classes that are told by those who heard other speakers."""

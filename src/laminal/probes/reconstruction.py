@@ -16,7 +16,7 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.encoded import batch_codes
 from laminal.errors import DataError, RequestError
-from laminal.measures.bootstrap import interval, multiplicities
+from laminal.measures.bootstrap import ends, multiplicities
 from laminal.measures.quality import MISSING, pesq, pesq_available
 from laminal.probes.comparison import RATE, Comparison, Described
 from laminal.probes.excerpts import STEP, Excerpt, excerpts
@@ -36,20 +36,22 @@ class Metric:
 
     unit: str
     higher_is_better: bool
+    limits: tuple[float, float]
     without: str = ""  # why an utterance may have none
 
 
+ANY, POSITIVE, SIGNED, PESQ = (-np.inf, np.inf), (0.0, np.inf), (-1.0, 1.0), (1.0, 4.65)  # what a mean can be
 METRICS = {
-    "pesq": Metric("MOS-LQO", True, "PESQ found no speech"),
-    "stoi": Metric("correlation", True, "fewer than 30 frames of speech"),
-    "estoi": Metric("correlation", True, "fewer than 30 frames of speech"),
-    "si_sdr": Metric("dB", True, "the original is silent"),
-    "mel_distance": Metric("log10", False),
-    "mcd": Metric("dB", False, "the original is silent"),
-    "f0_correlation": Metric("correlation", True, "the original has fewer than 10 voiced frames"),
-    "voicing_error": Metric("fraction", False),
-    "speaker_similarity": Metric("cosine", True),
-    "wer": Metric("fraction", False, "no aligned words in the excerpt"),
+    "pesq": Metric("MOS-LQO", True, PESQ, "PESQ found no speech"),
+    "stoi": Metric("correlation", True, SIGNED, "fewer than 30 frames of speech"),
+    "estoi": Metric("correlation", True, SIGNED, "fewer than 30 frames of speech"),
+    "si_sdr": Metric("dB", True, ANY, "the original is silent"),
+    "mel_distance": Metric("log10", False, POSITIVE),
+    "mcd": Metric("dB", False, POSITIVE, "the original is silent"),
+    "f0_correlation": Metric("correlation", True, SIGNED, "the original has fewer than 10 voiced frames"),
+    "voicing_error": Metric("fraction", False, (0.0, 1.0)),
+    "speaker_similarity": Metric("cosine", True, SIGNED),
+    "wer": Metric("fraction", False, POSITIVE, "no aligned words in the excerpt"),
 }
 
 
@@ -91,7 +93,7 @@ class Reconstruction:
     """
 
     name = "reconstruction"
-    version = 1
+    version = 2
     metrics = {name: True for name in METRICS} | {"original/wer": False}  # whether each is of a layer
 
     def __init__(
@@ -242,7 +244,7 @@ class Reconstruction:
         voices = [used[row].utterance.speaker for row in rows]
         clusters = voices if len(set(voices)) > 1 else [used[row].name for row in rows]
         weight = np.ones(len(rows)) if values.weight is None else values.weight[rows]
-        value, low, high, count = clustered_mean(values.value[rows], weight, clusters, self.draws, self.seed)
+        value, low, high, count = clustered_mean(values.value[rows], weight, clusters, self.draws, self.seed, kind.limits)
         known = np.isfinite(values.chance[rows])
         chance = np.average(values.chance[rows][known], weights=weight[known]) if known.any() else float("nan")
         yield Score(
@@ -297,10 +299,11 @@ def joined(parts: Sequence[Values]) -> Values:
 
 
 def clustered_mean(
-    value: Float[np.ndarray, " u"], weight: Float[np.ndarray, " u"], clusters: Sequence[str], draws: int, seed: int
-) -> tuple[float, float, float, int]:
-    """Weighted mean, the ends of its 95 % interval with clusters resampled, and how many clusters there are."""
+    value: Float[np.ndarray, " u"], weight: Float[np.ndarray, " u"], clusters: Sequence[str], draws: int, seed: int,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float, float, int]:  # fmt: skip
+    """Weighted mean, the ends of its 95 % interval within `limits` with clusters resampled, and how many clusters there are."""
     names, row = np.unique(clusters, return_inverse=True)
     drawn = multiplicities(len(names), draws, seed)[:, row] * weight
-    low, high = interval((drawn @ value / drawn.sum(1))[:, None])
-    return float(np.average(value, weights=weight)), float(low[0]), float(high[0]), len(names)
+    mean = float(np.average(value, weights=weight))
+    return mean, *ends(mean, drawn @ value / drawn.sum(1), len(names), limits), len(names)

@@ -18,7 +18,7 @@ from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.split import Split
 from laminal.errors import DataError, RequestError
-from laminal.measures.bootstrap import interval, multiplicities, pair_weights
+from laminal.measures.bootstrap import ends, multiplicities, pair_weights
 from laminal.measures.eer import equal_error_rate, trial_errors
 from laminal.probes.task_features import (
     NOT_FINITE,
@@ -89,7 +89,7 @@ class SpeakerVerification:
     """
 
     name = "speaker_verification"
-    version = 1
+    version = 2
     metrics = dict.fromkeys(METRICS, True)
 
     def __init__(
@@ -253,11 +253,11 @@ class SpeakerVerification:
         cosine = np.einsum("pf,pf->p", vectors[sides[:, 0]], vectors[sides[:, 1]]).round(DECIMALS)
         target, impostor = cosine[: len(trials.target)], cosine[len(trials.target) :]
         rates = equal_error_rate(target, impostor, *trials.weights)
-        low, high = interval(rates[1:, None])
+        low, high = ends(float(rates[0]), rates[1:], trials.clusters, (0.0, 1.0))
         told: dict[str, Any] = {"probe": self.name, "metric": metric, "seed": self.seed, "probe_version": self.version, "distance": head}
         told |= {"setting": column.setting, "layer": column.layer, "layer_mode": column.mode}
         yield Score(
-            **told, value=float(rates[0]), low=float(low[0]), high=float(high[0]), n=len(target), clusters=trials.clusters, chance=0.5,
+            **told, value=float(rates[0]), low=low, high=high, n=len(target), clusters=trials.clusters, chance=0.5,
             higher_is_better=False, unit="error",
         )  # fmt: skip
         if not column.setting:

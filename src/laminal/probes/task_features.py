@@ -15,9 +15,9 @@ from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.split import Split
 from laminal.encoded import utterance_frames
 from laminal.errors import RequestError
-from laminal.features import frame_spans
 from laminal.measures.cca import fold_of_groups
 from laminal.teachers.base import FrameTeacher, SpeakerTeacher
+from laminal.words import frame_spans
 
 LOG_MEL, TEACHER = "log_mel", "teacher"
 RATE = 16_000  # Hz, of log-mel

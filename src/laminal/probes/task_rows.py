@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from laminal.measures.bootstrap import interval, multiplicities
+from laminal.measures.bootstrap import ends, multiplicities
 from laminal.probes.task_features import Column
 from laminal.results import Items, Score, Undefined
 
@@ -19,19 +19,22 @@ def column_name(column: Column) -> str:
 def mean_rows(
     facts: dict[str, Any], column: Column, items: Sequence[str], speakers: Sequence[str], value: Float[np.ndarray, " u"],
     weight: Float[np.ndarray, " u"], chance: float, draws: int, n: int | None = None,
+    limits: tuple[float, float] = (0.0, np.inf),
 ) -> Iterator[Score | Items | Undefined]:  # fmt: skip
     """Give the weighted mean of items with speakers resampled, and of the codec's own columns the items.
 
-    `facts`: probe, version, metric, unit, higher_is_better, seed. Floor and ceiling have no items: they are the same for all codecs.
+    `limits`: what the score can be. `facts`: probe, version, metric, unit, higher_is_better, seed. Floor and ceiling have no items: they
+    are the same for all codecs.
     """
     names, row = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
     drawn = multiplicities(len(names), draws, facts["seed"])[:, row] * weight
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = interval((drawn @ value / drawn.sum(1))[:, None])
+        means = drawn @ value / drawn.sum(1)
+    mean = float(np.average(value, weights=weight))
+    low, high = ends(mean, means, len(names), limits)
     where: dict[str, Any] = {"setting": column.setting, "layer": column.layer, "layer_mode": column.mode}
     yield Score(
-        **facts, **where, value=float(np.average(value, weights=weight)), low=float(low[0]), high=float(high[0]), n=n or len(items),
-        clusters=len(names), chance=chance,
+        **facts, **where, value=mean, low=low, high=high, n=n or len(items), clusters=len(names), chance=chance,
     )  # fmt: skip
     if not column.setting:
         told = {name: facts[name] for name in ("probe", "metric", "seed", "probe_version")}

@@ -18,7 +18,7 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.encoded import utterance_frames
 from laminal.errors import DataError, RequestError
-from laminal.features import Mode, Slice, WordFeatures, fill, word_features
+from laminal.features import Mode, WordFeatures, fill, word_features
 from laminal.measures.bootstrap import multiplicities
 from laminal.measures.cka import gram, pseudo_values, unit
 from laminal.measures.permutations import merged, permutations, permuted_products
@@ -30,6 +30,7 @@ from laminal.results import Items, Score, Undefined
 from laminal.teachers.mimo_audio import MimoAudio
 from laminal.teachers.moshi import Moshi
 from laminal.teachers.text import KINDS, open_text
+from laminal.word_shards import Slice
 
 FEWEST = 30  # word types
 LAYER_BYTES = 300_000_000  # of centred kernel matrices held at once

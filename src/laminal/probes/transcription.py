@@ -53,7 +53,7 @@ class Transcription:
     """
 
     name = "transcription"
-    version = 1
+    version = 2
     metrics = {"cer": True, "wer": True, "per": True}
 
     def __init__(

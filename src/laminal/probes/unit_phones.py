@@ -47,7 +47,7 @@ class Aligned:
     def qualities(
         self, book: int, weights: Float[np.ndarray, "draws s"], shuffled: Sequence[Int[np.ndarray, " n"]]
     ) -> Iterator[tuple[str, float, Float[np.ndarray, " draws"], float]]:
-        """PNMI and purities of one codebook: name, value, resampled values, mean over the shuffled phones."""
+        """PNMI and purities of one codebook: name, value, the same with speakers weighted by each draw, mean over the shuffled phones."""
         units, size = self.units[book], (self.phone_count, self.unit_count)
         found = unit_quality(joint_counts(self.phones, units, *size))
         null = [unit_quality(joint_counts(each, units, *size)) for each in shuffled]

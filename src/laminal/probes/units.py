@@ -3,10 +3,10 @@
 PNMI and purities: HuBERT (Hsu et al. 2021, arXiv 2106.07447, section IV-E). ABX: Schatz et al. 2013.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,7 @@ from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.split import Split
 from laminal.encoded import Frames, utterance_frames
 from laminal.errors import DataError
-from laminal.features import Token, frame_spans
-from laminal.measures.bootstrap import interval, multiplicities
+from laminal.measures.bootstrap import ends, jackknifed, multiplicities
 from laminal.measures.contrast import Drawn, contrasts, drawn
 from laminal.measures.edits import normalised_edits, repeats_removed
 from laminal.measures.units import perplexity
@@ -28,8 +27,11 @@ from laminal.probes.phone_abx import Cell, Phone, abx_cells, abx_errors
 from laminal.probes.unit_phones import QUALITIES, Aligned, phones_of_frames
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
+from laminal.words import Token, frame_spans
 
 FEWEST = 2  # pairs of word types
+Bounds = Callable[[tuple[float, float]], tuple[float, float]] | None
+LIMITS = {"fraction": (0.0, 1.0), "error": (0.0, 1.0), "codes": (1.0, np.inf)}  # what a score of this unit can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Units:
     """
 
     name = "units"
-    version = 4
+    version = 5
     metrics = dict.fromkeys(
         ("perplexity", "usage", "dead", *QUALITIES, "phone_accuracy", "phone_gain", "lexical_auc", "spellings_per_token"), True
     )  # of a layer or not
@@ -134,37 +136,33 @@ class Units:
                 found.setdefault(phone.utterance, set()).add((phone.start, phone.end))
         return {index: tuple(sorted(spans)) for index, spans in found.items()}
 
-    def _score(
-        self, metric: str, value: float, draws: Float[np.ndarray, " b"] | None, centre: bool = True, **facts: Any
-    ) -> Score | Undefined:
+    def _score(self, metric: str, value: float, bounds: Bounds, **facts: Any) -> Score | Undefined:
+        """`bounds`: ends of the interval by the limits of what the score can be; None for a count, which has none."""
         if not np.isfinite(value):
             return Undefined(probe=self.name, what=f"{metric} {facts.get('layer', '')}", reason="too little speech: nothing to divide by")
-        alone = facts.get("clusters") == 1  # nothing to resample: no interval, rather than one of no width
-        low, high = (value, value) if draws is None else (float("nan"),) * 2 if alone else bounds(value, draws, centre)
+        limits = (-1.0, 1.0) if metric == "phone_gain" else LIMITS.get(facts["unit"], (0.0, np.inf))
+        low, high = (value, value) if bounds is None else bounds(limits)
         return Score(
             probe=self.name, metric=metric, value=float(value), low=low, high=high, seed=self.seed, probe_version=self.version, **facts
-        )
-
-    def _speakers(self, encoded: Sequence[Encoded]) -> tuple[Int[np.ndarray, " u"], Float[np.ndarray, "draws s"]]:
-        names = sorted({each.utterance.speaker for each in encoded})
-        rows = np.array([names.index(each.utterance.speaker) for each in encoded])
-        return rows, multiplicities(len(names), self.draws, self.seed)
+        )  # fmt: skip
 
     def _use(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
         """Usage, perplexity and dead codes of each codebook with the frames by code, and bits per second of all."""
-        speaker, weights = self._speakers(encoded)
+        names, speaker = np.unique([each.utterance.speaker for each in encoded], return_inverse=True)
+        leave_out = 1 - np.eye(len(names))
         size, frames = codec.codebook_size, sum(each.codes.shape[1] for each in encoded)
-        facts: dict[str, Any] = {"n": frames, "clusters": weights.shape[1]}
-        entropy = np.zeros(self.draws + 1)
+        facts: dict[str, Any] = {"n": frames, "clusters": len(names)}
+        entropy = np.zeros(len(names) + 1)
         for book in range(codec.codebooks):
-            counts = np.zeros((weights.shape[1], size))
+            counts = np.zeros((len(names), size))
             for row, each in zip(speaker, encoded):
                 counts[row] += np.bincount(each.codes[book], minlength=size)
             used = counts.sum(0) > 0
-            found = perplexity(np.concatenate([counts.sum(0)[None], weights @ counts])[:, used])
+            with np.errstate(invalid="ignore"):  # nothing is left of one speaker
+                found = perplexity(np.concatenate([counts.sum(0)[None], leave_out @ counts])[:, used])
             entropy += np.log2(found)
             here = facts | {"layer": str(book + 1), "layer_mode": "single", "chance": float("nan")}
-            yield self._score("perplexity", found[0], found[1:], unit="codes", higher_is_better=True, **here)
+            yield self._score("perplexity", found[0], partial(jackknifed, found[0], found[1:]), unit="codes", higher_is_better=True, **here)
             yield self._score("usage", used.mean(), None, unit="fraction", higher_is_better=True, **here)
             yield self._score("dead", float((~used).sum()), None, unit="codes", higher_is_better=False, **here)
             yield Items(
@@ -175,7 +173,8 @@ class Units:
         nominal = rate * codec.codebooks * np.log2(size)
         facts |= {"unit": "bit/s", "higher_is_better": None, "chance": float("nan")}
         yield self._score("bits_nominal", nominal, None, **facts)
-        yield self._score("bits_entropy", rate * entropy[0], rate * entropy[1:], **facts)
+        bounds = partial(jackknifed, rate * entropy[0], rate * entropy[1:])
+        yield self._score("bits_entropy", rate * entropy[0], bounds, **facts)
 
     def _phones(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
         """Measure what each codebook says of phones; chance is the mean over shuffled phones, of the guessed ones over shifted phones."""
@@ -187,7 +186,6 @@ class Units:
             yield Undefined(probe=self.name, what="pnmi, purities, phone_accuracy", reason="no aligned phones in the tested utterances")
             return
         speakers = int(said.voices.max()) + 1
-        weights = multiplicities(speakers, self.draws, self.seed)
         rng = np.random.default_rng([self.seed, 1])
         shuffled = [rng.permutation(said.phones) for _ in range(self.nulls)]
         facts: dict[str, Any] = {"layer_mode": "single", "n": len(said.phones), "clusters": speakers}
@@ -195,21 +193,23 @@ class Units:
         if speakers < 2:
             yield Undefined(probe=self.name, what="phone_accuracy", reason="one speaker: what a code stands for is learnt from the others")
         for book in range(codec.codebooks):
-            for metric, value, draws, chance in said.qualities(book, weights, shuffled):
-                yield self._score(metric, value, draws, layer=str(book + 1), chance=chance, **facts)
+            for metric, value, without, chance in said.qualities(book, 1 - np.eye(speakers), shuffled):
+                yield self._score(metric, value, partial(jackknifed, value, without), layer=str(book + 1), chance=chance, **facts)
             if speakers > 1:
-                yield from self._guessed(book, encoded, said, weights, facts | {"layer": str(book + 1)})
+                yield from self._guessed(book, encoded, said, facts | {"layer": str(book + 1)})
 
     def _guessed(
-        self, book: int, encoded: Sequence[Encoded], said: Aligned, weights: Float[np.ndarray, "draws s"], facts: Mapping[str, Any]
+        self, book: int, encoded: Sequence[Encoded], said: Aligned, facts: Mapping[str, Any]
     ) -> Iterator[Score | Items | Undefined]:
         """Measure the phones guessed from one codebook, and what that is above chance: every codebook has a level of its own."""
         rng = np.random.default_rng([self.seed, 4])
         hits = said.hits(book).astype(np.float64)
+        speakers = int(facts["clusters"])
+        weights = multiplicities(speakers, self.draws, self.seed)
         null = np.mean([said.hits(book, said.shifted(rng)) for _ in range(max(1, self.nulls))], 0)
         for metric, found, chance in (("phone_accuracy", hits, float(null.mean())), ("phone_gain", hits - null, 0.0)):
             share, draws = said.resampled(found, weights)
-            yield self._score(metric, share, draws, centre=False, chance=chance, **facts)
+            yield self._score(metric, share, partial(ends, share, draws, speakers), chance=chance, **facts)
         rows, gain, frames = said.by_utterance(hits - null)
         heard = [encoded[row].utterance for row in rows]
         yield Items(
@@ -263,9 +263,10 @@ class Units:
             return
         rng = np.random.default_rng([self.seed, 3])
         null = [distinct_shares(word, rng.permutation(spelt)).mean() for _ in range(self.nulls)]
-        draws = multiplicities(len(shares), self.draws, self.seed) @ shares / len(shares)
+        mean, draws = float(shares.mean()), multiplicities(len(shares), self.draws, self.seed) @ shares / len(shares)
+        bounds = partial(ends, mean, draws, len(shares))
         yield self._score(
-            "spellings_per_token", shares.mean(), draws, layer=str(book + 1), layer_mode="single", n=len(shares), clusters=len(shares),
+            "spellings_per_token", mean, bounds, layer=str(book + 1), layer_mode="single", n=len(shares), clusters=len(shares),
             chance=float(np.mean(null)) if null else float("nan"), unit="fraction", higher_is_better=False,
         )  # fmt: skip
 
@@ -283,9 +284,10 @@ class Units:
             layers = {name: {index: named[name] for index, named in heard.items()} for name in next(iter(heard.values()))}
             for name, errors in abx_errors(cells, layers, lambda phone: encoded[phone.utterance].rows(phone, codec.frame_rate)).items():
                 with np.errstate(invalid="ignore"):
-                    draws = weights @ errors / weights.sum(1)
+                    mean, draws = float(errors.mean()), weights @ errors / weights.sum(1)
                 yield self._score(
-                    f"abx_{condition}", errors.mean(), draws, layer=name, layer_mode="cumulative", n=len(cells), clusters=len(speakers),
+                    f"abx_{condition}", mean, partial(ends, mean, draws, len(speakers)), layer=name, layer_mode="cumulative", n=len(cells),
+                    clusters=len(speakers),
                     chance=0.5, unit="error", higher_is_better=False,
                 )  # fmt: skip
                 yield Items(
@@ -305,17 +307,6 @@ def distinct_shares(word: Int[np.ndarray, " t"], spelt: Int[np.ndarray, " t"]) -
     tokens = np.bincount(word)
     spellings = np.bincount(np.unique(np.stack([word, spelt]), axis=1)[0], minlength=len(tokens))
     return (spellings / np.maximum(tokens, 1))[tokens > 1]
-
-
-def bounds(value: float, draws: Float[np.ndarray, " b"], centre: bool) -> tuple[float, float]:
-    """Interval of the draws, moved (`centre`) so that their mean lies on `value`.
-
-    Entropies of counts are biased by sample size, and a resampled speaker brings nothing new: the draws of PNMI lie above the value
-    (0.20 to 0.29 about 0.18 on 24 utterances) although their spread is right.
-    """
-    low, high = (float(bound[0]) for bound in interval(draws[:, None]))
-    shift = float(value) - float(np.nanmean(draws)) if centre else 0.0
-    return low + shift, high + shift
 
 
 def in_turn(corpus: Corpus, count: int) -> tuple[Utterance, ...]:

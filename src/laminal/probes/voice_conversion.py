@@ -21,7 +21,7 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.encoded import batch_codes
 from laminal.errors import DataError, RequestError
-from laminal.measures.bootstrap import interval, multiplicities, pair_weights, weighted_means
+from laminal.measures.bootstrap import ends, multiplicities, pair_weights, weighted_means
 from laminal.measures.cepstra import RATE, MelCepstra
 from laminal.measures.pitch import Pitch, f0_correlation, pitch
 from laminal.measures.warping import warped_mcd
@@ -76,7 +76,7 @@ class VoiceConversion:
     """
 
     name = "voice_conversion"
-    version = 1
+    version = 2
     metrics = dict.fromkeys(UNITS, True) | {f"{setting}/{metric}": False for setting in (SOURCE, TARGET) for metric in UNITS}
 
     def __init__(
@@ -212,13 +212,14 @@ class VoiceConversion:
         names = sorted({speaker for pair in pairs for speaker in pair.speakers})
         a, b = (np.array([names.index(pair.speakers[side]) for pair in pairs]) for side in (0, 1))
         drawn = weighted_means(pair_weights(multiplicities(len(names), self.draws, self.seed), a, b), values[0, rows][:, None])
-        low, high = (float(bound[0]) for bound in interval(drawn))
+        value = float(values[0, rows].mean())
+        low, high = ends(value, drawn[:, 0], len(names))
         unit, better = UNITS[metric]
         facts: dict[str, Any] = {"probe": self.name, "metric": metric, "setting": setting, "layer": layer, "probe_version": self.version}
         facts |= {"layer_mode": "cumulative" if layer else "", "seed": self.seed}
         chance = values[1, rows][np.isfinite(values[1, rows])]
         yield Score(
-            **facts, value=float(values[0, rows].mean()), low=low, high=high, n=len(rows), clusters=len(names),
+            **facts, value=value, low=low, high=high, n=len(rows), clusters=len(names),
             chance=float(chance.mean()) if len(chance) else float("nan"), higher_is_better=better, unit=unit,
         )  # fmt: skip
         yield Items(

@@ -13,7 +13,7 @@ from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
-from laminal.features import Mode, Slice, WordFeatures, features_by_slice, fill
+from laminal.features import Mode, WordFeatures, features_by_slice, fill
 from laminal.measures.bootstrap import multiplicities
 from laminal.measures.contrast import Drawn, drawn
 from laminal.measures.distances import DISTANCES, Distance, pair_distances
@@ -21,6 +21,7 @@ from laminal.probes.choi_sampling import SEEDS, choi_pairs
 from laminal.probes.pair_rows import METRICS, MINIMUM, Column, Rows
 from laminal.probes.pair_sampling import Sample, sample_pairs
 from laminal.results import Items, Score, Undefined
+from laminal.word_shards import Slice
 
 NARROW = 0.025  # of random: published effects are no larger, so a wider interval that holds 0 decides nothing
 

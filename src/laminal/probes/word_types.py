@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from laminal.corpora.base import Corpus
-from laminal.features import Token, WordFeatures, tokens
+from laminal.features import WordFeatures
 from laminal.lexicon import pronounce
+from laminal.words import Token, tokens
 
 POWERS = (1, 2, 3, 4)  # of the log duration
 STRATUM = 20  # words of one length below which lengths are put together
