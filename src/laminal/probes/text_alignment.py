@@ -69,7 +69,7 @@ class TextAlignment:
     """
 
     name = "text_alignment"
-    version = 1
+    version = 2
     metrics = METRICS
 
     def __init__(
