@@ -46,6 +46,17 @@ class Material:
     codebooks: int
 
 
+def level_ends(value: Float[np.ndarray, " k"], drawn: Float[np.ndarray, "draws k"], clusters: int) -> Ends:
+    """Interval of levels, which end at -1 and 1, by draws of their clusters.
+
+    A value may lie outside the percentiles of its own draws: speakers whose features lie far apart correlate less together than each of two
+    alone. Stretched about the value as they are, such percentiles would leave the value out, so they are first widened to hold it.
+    """
+    low, high = interval(drawn)
+    low, high = stretched(value, np.minimum(low, value), np.maximum(high, value), clusters)
+    return low.clip(-1, 1), high.clip(-1, 1)
+
+
 class Rows:
     """All rows of one codec. Levels: bootstrap over clusters, stretched for their number; differences: t over the clusters' own values."""
 
@@ -95,9 +106,7 @@ class Rows:
         yield _exact(material.codebooks, self.common | {"metric": "codebooks", "unit": "codebooks"})
 
     def _ends(self, value: Float[np.ndarray, " k"], drawn: Float[np.ndarray, "draws k"]) -> Ends:
-        """Interval of levels, which end at -1 and 1."""
-        low, high = stretched(value, *interval(drawn), len(self.clusters))
-        return low.clip(-1, 1), high.clip(-1, 1)
+        return level_ends(value, drawn, len(self.clusters))
 
     def _difference(self, metric: str, at: int, other: int, facts: Mapping[str, Any]) -> Score:
         value = float(self.held.values[at] - self.held.values[other])
