@@ -47,13 +47,8 @@ class Material:
 
 
 def level_ends(value: Float[np.ndarray, " k"], drawn: Float[np.ndarray, "draws k"], clusters: int) -> Ends:
-    """Interval of levels, which end at -1 and 1, by draws of their clusters.
-
-    A value may lie outside the percentiles of its own draws: speakers whose features lie far apart correlate less together than each of two
-    alone. Stretched about the value as they are, such percentiles would leave the value out, so they are first widened to hold it.
-    """
-    low, high = interval(drawn)
-    low, high = stretched(value, np.minimum(low, value), np.maximum(high, value), clusters)
+    """Interval of levels, which end at -1 and 1, by draws of their clusters."""
+    low, high = stretched(value, *interval(drawn), clusters)
     return low.clip(-1, 1), high.clip(-1, 1)
 
 
