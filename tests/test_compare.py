@@ -71,14 +71,10 @@ def test_items_of_two_speakers_weigh_by_both():
     rng = np.random.default_rng(0)
     speakers = [f"s{number}" for number in range(7)]
     pairs = [("s0", "s0"), *((speakers[i], speakers[j]) for i in range(7) for j in range(i) if (i + j) % 2)]
-    given = dict(probe="voice_conversion", metric="mcd", a=[f"u{i}" for i in range(len(pairs))])
     cluster = ["|".join(dict.fromkeys(pair)) for pair in pairs]
     effect = dict(zip(speakers, rng.normal(0, 1, 7)))
     values = [np.array([effect[a] + effect[b] for a, b in pairs]) + rng.normal(0, 0.1, len(pairs)), np.zeros(len(pairs))]
-    sides = [
-        Results(Context(run="r", codec="k", revision="1", corpus_sha256="c"), items=[Items(**given, cluster=cluster, value=value)])
-        for value in values
-    ]
+    sides = [_two(value, cluster) for value in values]
     (found,) = paired([sides[0]], [sides[1]])
     draws = [values[0].mean()]
     for counts in multiplicities(7, DRAWS, 0).astype(int):
@@ -89,6 +85,46 @@ def test_items_of_two_speakers_weigh_by_both():
     assert found.clusters == 7 and found.difference == pytest.approx(draws[0])
     assert [found.low, found.high] == pytest.approx(np.nanquantile(spread[1:], [0.025, 0.975]))
     assert sum(speaker_of_one == "s0" for speaker_of_one in cluster) == 1  # an item of one speaker among them
+
+
+def _two(values, cluster, version=1, probe="voice_conversion", metric="mcd", **own):
+    given = dict(probe=probe, metric=metric, a=[f"u{i}" for i in range(len(values))], probe_version=version) | own
+    return Results(
+        Context(run="r", codec="k", revision="1", corpus_sha256="c"), items=[Items(**given, cluster=cluster, value=np.array(values))]
+    )
+
+
+def test_two_speakers_tell_nothing():
+    rng = np.random.default_rng(0)
+    cluster = ["a|b", "b|a"] * 10
+    (found,) = paired([_two(rng.normal(9, 1, 20), cluster)], [_two(rng.normal(0, 1, 20), cluster)])
+    assert np.isnan([found.low, found.high]).all() and found.p == 1.0 and found.clusters == 2
+    told = sentences([replace(found, metric="similarity_to_target", layer="1", higher_is_better=True)])
+    assert told == [] or "cannot tell: 2 speakers" in told[0]
+    from laminal.compare import _verdict
+
+    assert _verdict(found) == "cannot tell: 2 speakers"
+
+
+def test_items_of_other_versions_are_not_compared(caplog):
+    old, new = _two([1.0, 2, 3, 4], list("abcd")), _two([1.0, 2, 3, 5], list("abcd"), version=2)
+    with pytest.raises(RequestError, match="voice_conversion by versions 1 and 2.*probe the older again"):
+        paired([old], [new])
+    assert paired([old], [new], strict=False) == []
+    for side in (old, new):
+        side.items += _two([0.1, 0.2, 0.3, 0.4], list("abcd"), probe="reconstruction", metric="stoi").items
+    assert [each.metric for each in paired([old], [new])] == ["stoi"] and "voice_conversion by versions 1 and 2" in caplog.text
+
+
+def test_an_error_rate_has_as_many_speakers_as_have_trials_of_their_own():
+    cluster = ["a", "b", "c"] + [f"{first}|{second}" for first in "abc" for second in "defghijk"]
+    weight = np.array([1 / 3] * 3 + [1 / 24] * 24)
+    rng = np.random.default_rng(0)
+    sides = [_two(rng.random(27), cluster, probe="speaker_verification", metric="eer", weight=weight) for _ in range(2)]
+    (found,) = paired([sides[0]], [sides[1]])
+    assert found.clusters == 3
+    (free,) = paired(*[[_two(side.items[0].value, cluster, metric="mcd", weight=weight)] for side in sides])
+    assert free.clusters == 11 and found.high - found.low > 1.3 * (free.high - free.low)
 
 
 def test_seeds_that_disagree_widen_the_interval():

@@ -160,6 +160,12 @@ def test_processes_share_few_words_and_equal_cuts_stay_together(corpus, monkeypa
     assert sorted(read) == sorted(utterance.id for utterance in corpus)  # once each
 
 
+def test_two_utterances_of_one_name_are_refused(corpus):
+    twice = Corpus("x", (corpus[0], replace(corpus[1], id=corpus[0].id)))
+    with pytest.raises(RequestError, match=f"two utterances '{corpus[0].id}'"):
+        word_features(FakeCodec(), twice, tokens(twice), "audio")
+
+
 def test_modes_are_differences_of_cumulative_layers(corpus):
     codec = FakeCodec()
     found = word_features(codec, corpus, tokens(corpus)[:9], "features")

@@ -1,5 +1,7 @@
 """Two codecs on the same items: difference, interval, p corrected over layers, and a sentence for each finding."""
 
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,6 +15,7 @@ from laminal.measures.bootstrap import interval, multiplicities, pair_weights, t
 from laminal.measures.contrast import Drawn, drawn
 from laminal.results import Items, Results, layer_order
 
+log = logging.getLogger("laminal")
 DRAWS = 2000
 FEWEST = 10  # pairs of word types
 WIDEST = 0.025  # half-width beyond which nothing is said: published effects are no larger
@@ -21,6 +24,7 @@ FAMILY = ("probe", "metric", "setting", "split", "slice", "distance", "layer_mod
 SHARED = 0.5  # of the items of either side: with fewer in common the two were not probed alike
 SURE = 0.05
 FEWEST_SPEAKERS = 5  # below, nothing is said of articulation
+TRIALS = ("eer", "eer_same_recording")  # speakers with trials of their own decide: impostors are many
 HEADLINES = ("near_homophone", "synonym_core", "synonym")
 TOLD = ("mel_distance", "stoi", "pesq", "wer", "phone_gain", "abx_across", "cka", "cer", "eer", "uar", "similarity_to_target")
 
@@ -84,6 +88,7 @@ def paired(
         return []
     if not shared:
         raise RequestError("A and B share no items: probe both with the same probes and sizes")
+    shared = _of_one_version(shared, [*blocks_a, *blocks_b], strict)
     _match(shared, [*blocks_a, *blocks_b])
     found = [*_pairs(shared, blocks_a, blocks_b, seed), *_means(shared, blocks_a, blocks_b, seed)]
     return [replace(each, names=names) for each in _holm(found)]
@@ -111,6 +116,21 @@ def _as_last(blocks: dict[Key, Items]) -> dict[Key, Items]:
             deepest[kind] = max(deepest.get(kind, 0), int(block.layer))
     layers = {(*kind[:place], str(layer), *kind[place:]): (*kind[:place], LAST, *kind[place:]) for kind, layer in deepest.items()}
     return {name: blocks[key] for key, name in layers.items()}
+
+
+def _of_one_version(shared: Sequence[Key], sides: Sequence[dict[Key, Items]], strict: bool) -> list[Key]:
+    """Leave out, and name, what the sides have by different versions of a probe: its items may mean different things.
+
+    Raises RequestError where nothing is left and `strict`.
+    """
+    kept = [key for key in shared if len({side[key].probe_version for side in sides}) == 1]
+    versions = {key[0]: sorted({side[key].probe_version for side in sides}) for key in shared if key not in set(kept)}
+    told = "; ".join(f"{probe} by versions {' and '.join(map(str, each))}" for probe, each in versions.items())
+    if strict and not kept:
+        raise RequestError(f"A and B were measured otherwise ({told}): probe the older again")
+    if told:
+        log.warning("not compared: %s; probe the older again", told)
+    return kept
 
 
 def _match(shared: Iterable[Key], sides: Sequence[dict[Key, Items]]) -> None:
@@ -211,19 +231,21 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
         kept = np.isfinite(values).all(1)
         clusters = np.asarray(blocks[0].cluster, dtype=str)[kept]
         names = sorted({name for cluster in set(clusters.tolist()) for name in cluster.split("|")})
-        if len(names) < 2:
+        alone = [cluster for cluster in set(clusters.tolist()) if "|" not in cluster]
+        count = len(alone) if key[-1] in TRIALS else len(names)
+        if count < 2:
             continue
         types, group = _types(clusters.tolist(), {name: index for index, name in enumerate(names)})
         counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), DRAWS, seed)])
         counts = pair_weights(counts, *types[group].T).T  # of an item of two speakers the product
         weights = np.stack([np.ones(len(block.value)) if block.weight is None else block.weight for block in blocks], axis=1)[kept]
         with np.errstate(invalid="ignore"):
-            draws = t_spread((counts @ (weights * values[kept]) / (counts @ weights)).T, len(names), seed)  # runs, draws
+            draws = t_spread((counts @ (weights * values[kept]) / (counts @ weights)).T, count, seed)  # runs, draws
         facts = dict(zip(BY_PAIR, key))
         yield _comparison(
             draws[: len(a)], draws[len(a) :], seed, probe=facts["probe"], metric=key[-1], setting=facts["setting"], split=facts["split"],
             slice=facts["slice"], distance=facts["distance"], layer=facts["layer"], layer_mode=facts["layer_mode"],
-            probe_seed=int(facts["seed"]), n=int(kept.sum()), clusters=len(names),
+            probe_seed=int(facts["seed"]), n=int(kept.sum()), clusters=count,
             higher_is_better=DIRECTIONS.get(key[-1]), unit="",
         )  # fmt: skip
 
@@ -244,7 +266,8 @@ def _comparison(a: Float[np.ndarray, "_ draws"], b: Float[np.ndarray, "_ draws"]
         draws[1:] += noise * np.random.default_rng([seed, 7]).standard_t(freedom, size=len(draws) - 1)
     low, high = (float(bound[0]) for bound in interval(draws[1:, None]))
     centred = draws[1:] - draws[0]
-    p = (1 + int((np.abs(centred) >= abs(draws[0])).sum())) / (1 + len(centred))
+    centred = centred[np.isfinite(centred)]
+    p = (1 + int((np.abs(centred) >= abs(draws[0])).sum())) / (1 + len(centred)) if np.isfinite([low, high]).all() else 1.0
     facts |= {"a": float(a[:, 0].mean()), "b": float(b[:, 0].mean()), "difference": float(draws[0]), "seed": facts.pop("probe_seed")}
     return Comparison(low=low, high=high, p=p, seeds=(len(a), len(b)), **facts)
 
@@ -360,6 +383,8 @@ def _interval(each: Comparison, percent: str) -> str:
 
 
 def _verdict(each: Comparison) -> str:
+    if not math.isfinite(each.low):
+        return f"cannot tell: {each.clusters} speakers"
     if not _sure(each) or each.higher_is_better is None:
         return f"no difference found (p {each.p:.3f})"
     better = each.names[0] if (each.difference > 0) == each.higher_is_better else each.names[1]

@@ -5,6 +5,7 @@ a batch each, and their parts are small, which processes can share and a killed 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -54,7 +55,12 @@ def parts_of(corpus: Corpus, tokens: Sequence[Token], slices: Sequence[Slice]) -
     rows: dict[str, list[int]] = {}
     for row, token in enumerate(tokens):
         rows.setdefault(token.utterance_id, []).append(row)
-    held = [(utterance, tuple(rows.pop(utterance.id))) for utterance in corpus if utterance.id in rows]
+    wanted = set(rows)
+    named = [utterance for utterance in corpus if utterance.id in wanted]
+    if len(named) > len(wanted):
+        twice = next(name for name, times in Counter(utterance.id for utterance in named).items() if times > 1)
+        raise RequestError(f"corpus {corpus.name} has two utterances {twice!r}: every utterance needs a name of its own")
+    held = [(utterance, tuple(rows.pop(utterance.id))) for utterance in named]
     if rows:
         raise RequestError(f"tokens of {next(iter(rows))!r}, which is not in corpus {corpus.name}: take both from one place")
     few = min(BLOCK_TOKENS, max(PART_TOKENS, len(tokens) // PARTS))
@@ -124,7 +130,7 @@ def _keys(codec: Codec, parts: Sequence[Part], tokens: Sequence[Token]) -> list[
         try:
             audio[utterance.id] = file_sha256(utterance.path)
         except DataError:
-            audio[utterance.id] = "unreadable"  # the entry says so; once the file is mended it has another name
+            audio[utterance.id] = f"unreadable {utterance.path}"  # the entry says so; once the file is mended it has another name
     keys = []
     for part in parts:
         digest = hashlib.sha256(f"{codec.name}\t{codec.revision}\t{codec.sample_rate}\t{part.slice}\n".encode())

@@ -34,6 +34,11 @@ class Cell:
     x: tuple[Phone, ...]
 
     @property
+    def speakers(self) -> tuple[str, ...]:
+        """Speaker of A and B, and of X where that is another."""
+        return tuple(dict.fromkeys((self.speaker, self.x[0].speaker)))
+
+    @property
     def name(self) -> str:
         """Speaker of A and B, the two phones, and the speaker of X."""
         return f"{self.speaker}:{self.a[0].label}-{self.b[0].label}:{self.x[0].speaker}"

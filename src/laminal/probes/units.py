@@ -18,7 +18,7 @@ from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.split import Split
 from laminal.encoded import Frames, utterance_frames
 from laminal.errors import DataError
-from laminal.measures.bootstrap import ends, jackknifed, multiplicities
+from laminal.measures.bootstrap import ends, jackknifed, multiplicities, pair_weights
 from laminal.measures.contrast import Drawn, contrasts, drawn
 from laminal.measures.edits import normalised_edits, repeats_removed
 from laminal.measures.units import perplexity
@@ -31,7 +31,7 @@ from laminal.words import Token, frame_spans
 
 FEWEST = 2  # pairs of word types
 Bounds = Callable[[tuple[float, float]], tuple[float, float]] | None
-LIMITS = {"fraction": (0.0, 1.0), "error": (0.0, 1.0), "codes": (1.0, np.inf)}  # what a score of this unit can be
+LIMITS = {"fraction": (0.0, 1.0), "error": (0.0, 1.0), "probability": (0.0, 1.0)}  # what a score of this unit can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Units:
     """
 
     name = "units"
-    version = 5
+    version = 6
     metrics = dict.fromkeys(
         ("perplexity", "usage", "dead", *QUALITIES, "phone_accuracy", "phone_gain", "lexical_auc", "spellings_per_token"), True
     )  # of a layer or not
@@ -136,11 +136,11 @@ class Units:
                 found.setdefault(phone.utterance, set()).add((phone.start, phone.end))
         return {index: tuple(sorted(spans)) for index, spans in found.items()}
 
-    def _score(self, metric: str, value: float, bounds: Bounds, **facts: Any) -> Score | Undefined:
-        """`bounds`: ends of the interval by the limits of what the score can be; None for a count, which has none."""
+    def _score(self, metric: str, value: float, bounds: Bounds, most: float = np.inf, **facts: Any) -> Score | Undefined:
+        """`bounds`: ends of the interval by the limits of what the score can be; None for a count, which has none. `most`: of its unit."""
         if not np.isfinite(value):
             return Undefined(probe=self.name, what=f"{metric} {facts.get('layer', '')}", reason="too little speech: nothing to divide by")
-        limits = (-1.0, 1.0) if metric == "phone_gain" else LIMITS.get(facts["unit"], (0.0, np.inf))
+        limits = (-1.0, 1.0) if metric == "phone_gain" else LIMITS.get(facts["unit"], (1.0 if facts["unit"] == "codes" else 0.0, most))
         low, high = (value, value) if bounds is None else bounds(limits)
         return Score(
             probe=self.name, metric=metric, value=float(value), low=low, high=high, seed=self.seed, probe_version=self.version, **facts
@@ -162,7 +162,8 @@ class Units:
                 found = perplexity(np.concatenate([counts.sum(0)[None], leave_out @ counts])[:, used])
             entropy += np.log2(found)
             here = facts | {"layer": str(book + 1), "layer_mode": "single", "chance": float("nan")}
-            yield self._score("perplexity", found[0], partial(jackknifed, found[0], found[1:]), unit="codes", higher_is_better=True, **here)
+            bounds = partial(jackknifed, found[0], found[1:])
+            yield self._score("perplexity", found[0], bounds, float(size), unit="codes", higher_is_better=True, **here)
             yield self._score("usage", used.mean(), None, unit="fraction", higher_is_better=True, **here)
             yield self._score("dead", float((~used).sum()), None, unit="codes", higher_is_better=False, **here)
             yield Items(
@@ -174,7 +175,7 @@ class Units:
         facts |= {"unit": "bit/s", "higher_is_better": None, "chance": float("nan")}
         yield self._score("bits_nominal", nominal, None, **facts)
         bounds = partial(jackknifed, rate * entropy[0], rate * entropy[1:])
-        yield self._score("bits_entropy", rate * entropy[0], bounds, **facts)
+        yield self._score("bits_entropy", rate * entropy[0], bounds, float(nominal), **facts)
 
     def _phones(self, codec: Codec, encoded: Sequence[Encoded]) -> Iterator[Score | Items | Undefined]:
         """Measure what each codebook says of phones; chance is the mean over shuffled phones, of the guessed ones over shifted phones."""
@@ -277,9 +278,9 @@ class Units:
             if len(cells) < 2:
                 yield Undefined(probe=self.name, what=f"abx_{condition}", reason=f"{len(cells)} cells of phones and speakers; 2 are needed")
                 continue
-            speakers = sorted({cell.speaker for cell in cells})
-            rows = np.array([speakers.index(cell.speaker) for cell in cells])
-            weights = multiplicities(len(speakers), self.draws, self.seed)[:, rows]
+            speakers = sorted({speaker for cell in cells for speaker in cell.speakers})
+            ab, x = (np.array([speakers.index(cell.speakers[side]) for cell in cells]) for side in (0, -1))
+            weights = pair_weights(multiplicities(len(speakers), self.draws, self.seed), ab, x).T
             heard = {index: each.heard.layers for index, each in encoded.items() if len(each.heard.frames)}
             layers = {name: {index: named[name] for index, named in heard.items()} for name in next(iter(heard.values()))}
             for name, errors in abx_errors(cells, layers, lambda phone: encoded[phone.utterance].rows(phone, codec.frame_rate)).items():
@@ -292,7 +293,7 @@ class Units:
                 )  # fmt: skip
                 yield Items(
                     probe=self.name, metric=f"abx_{condition}", layer=name, layer_mode="cumulative", a=[cell.name for cell in cells],
-                    cluster=[cell.speaker for cell in cells], value=errors, seed=self.seed, probe_version=self.version,
+                    cluster=["|".join(cell.speakers) for cell in cells], value=errors, seed=self.seed, probe_version=self.version,
                 )  # fmt: skip
 
 

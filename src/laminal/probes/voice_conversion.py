@@ -38,6 +38,7 @@ UNITS = {
     "similarity_to_target": ("cosine", True), "similarity_to_source": ("cosine", False), "f0_correlation": ("correlation", True),
     "mcd": ("dB", False), "wer": ("fraction", False),
 }  # fmt: skip
+LIMITS = {"cosine": (-1.0, 1.0), "correlation": (-1.0, 1.0), "dB": (0.0, np.inf), "fraction": (0.0, np.inf)}  # what a mean can be
 WITHOUT = {
     "mcd": "no other speaker says the same aligned words, or the decoded audio is silent or not finite",
     "wer": "no words are known, or the decoded audio is not finite",
@@ -216,7 +217,7 @@ class VoiceConversion:
         a, b = (np.array([names.index(pair.speakers[side]) for pair in pairs]) for side in (0, 1))
         drawn = weighted_means(pair_weights(multiplicities(len(names), self.draws, self.seed), a, b), values[0, rows][:, None])
         value = float(values[0, rows].mean())
-        low, high = ends(value, drawn[:, 0], len(names))
+        low, high = ends(value, drawn[:, 0], len(names), LIMITS[UNITS[metric][0]])
         unit, better = UNITS[metric]
         facts: dict[str, Any] = {"probe": self.name, "metric": metric, "setting": setting, "layer": layer, "probe_version": self.version}
         facts |= {"layer_mode": "cumulative" if layer else "", "seed": self.seed}

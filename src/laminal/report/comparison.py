@@ -204,6 +204,8 @@ def _differences(compared: pd.DataFrame) -> str:
 def _told(each: Mapping[str, Any]) -> str:
     zero = each["low"] <= 0 <= each["high"] or each["p"] >= SURE
     half = (each["high"] - each["low"]) / 2
+    if not math.isfinite(half):
+        return f"cannot tell: {each['clusters']} speakers"
     if zero and each["probe"] == "word_pairs" and half > words.NARROW:
         return f"cannot tell: half-width {words.percent(half)}"
     if each["probe"] == "articulation" and each["clusters"] < FEWEST_SPEAKERS:
