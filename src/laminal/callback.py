@@ -20,6 +20,7 @@ log = logging.getLogger("laminal")
 class ProbeCallback(lightning.Callback):
     """Run `probes` on the live tokenizer: by epochs after the first, every `every_epochs`-th and the last, by steps every `every_steps`.
 
+    With `optimizer.ema` it is the mean of the tokenizer's weights that is probed.
     Scores and items go into `folder` (scores.parquet, items.parquet), to the sinks, and as `probe/...` into `metrics`, by which checkpoints
     are ranked. The last epoch is probed wherever anything is. A probe that raises is reported and leaves the training alone, and so does
     one that draws from a global random generator: it is put back. With several processes rank 0 probes while the others wait, so that
@@ -88,7 +89,7 @@ class ProbeCallback(lightning.Callback):
         self.metrics = trainer.strategy.broadcast(metrics)
 
     def _probed(self, trainer: lightning.Trainer, task: TokenizerTask, before: dict[str, Any]) -> dict[str, float]:
-        codec = codec_of(task.tokenizer)
+        codec = codec_of(task.evaluated)
         context = replace(
             self.context, revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step
         )

@@ -215,7 +215,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
         raise SystemExit(TERMINATED) from None
     if trainer.is_global_zero:
         if task.tokenizer.exported:
-            export(task.tokenizer, folder / "tokenizer")
+            export(task.evaluated, folder / "tokenizer")
         else:
             log.warning("this tokenizer has no export for transformers (tokenizer.order=serial): probe and load its checkpoints")
         best = checkpoints.export_best()
@@ -260,7 +260,7 @@ def describe(config: DictConfig, folder: Path, start: Start | None, made: Parts)
 def listen(task: TokenizerTask, corpus: Corpus, split: Split, folder: Path) -> None:
     """Write the listening samples of the tokenizer as it is now; where that fails, say it and train on."""
     try:
-        write_listening(codec_of(task.tokenizer), corpus, split, folder)
+        write_listening(codec_of(task.evaluated), corpus, split, folder)
     except Exception as error:  # nothing that is only shown may end a training
         log.warning("listening samples of step %d were not written (%s: %s)", task.generator_step, type(error).__name__, error)
 

@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Rule:
 
     what: str
     holds: Callable[[Any], bool]
+    may_miss: bool = False  # configurations of runs that were started before there was such a key stay valid
 
 
 def number(low: int | float, high: int | float = math.inf) -> Rule:
@@ -55,6 +56,11 @@ def one_of(*names: str) -> Rule:
 def or_null(rule: Rule) -> Rule:
     """Take null too."""
     return Rule(f"{rule.what}, or null", lambda value: value is None or rule.holds(value))
+
+
+def since(rule: Rule) -> Rule:
+    """Let the key be missing: it came later than the first runs."""
+    return replace(rule, may_miss=True)
 
 
 def several(rule: Rule, count: int | None = None) -> Rule:
@@ -94,6 +100,7 @@ RULES = {
     "optimizer.warmup_steps": whole(0),
     "optimizer.final_lr": number(0, 1),
     "optimizer.clip": number(0),
+    "optimizer.ema": since(or_null(number(0, 1 - TINY))),
     "trainer.epochs": whole(1),
     "trainer.steps_per_epoch": whole(1),
     "trainer.accumulate": whole(1),
@@ -136,6 +143,8 @@ def validate(config: DictConfig) -> None:
         raise RequestError(f"tokenizer._target_={config.tokenizer._target_}: {' or '.join(KINDS)} is expected; correct it")
     for key, rule in (RULES | OF_KIND[kind.__name__]).items():
         value = plain(OmegaConf.select(config, key, default=_MISSING))
+        if value is _MISSING and rule.may_miss:
+            continue
         if value is _MISSING:
             raise RequestError(f"{key} is not in the configuration: {rule.what} is expected; configs/base.yaml has the usual value")
         if not rule.holds(value):
