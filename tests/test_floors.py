@@ -29,6 +29,7 @@ FLOORS = [
         "cli",
         "training",
         "checkpoints",
+        "stopping",
         "validation",
         "probing",
         "commands",

@@ -31,6 +31,7 @@ from laminal.nn.export import export
 from laminal.nn.recipes import tokenizer_of
 from laminal.probes.listening import write_listening
 from laminal.results import Results
+from laminal.stopping import Stopping
 from laminal.stored import material
 from laminal.task import OptimizerSettings, TokenizerTask
 from laminal.words import tokens
@@ -157,6 +158,8 @@ def run(config: DictConfig, folder: Path, resume: bool) -> int:
             print(line)
     else:
         print("no probe was asked for, so there is no report; probe.py ckpt=<this folder> makes one")
+    if stopped := runfolder.read_manifest(folder).get("stopped"):
+        print(stopped["why"])
     print(made)
     return 0
 
@@ -202,7 +205,9 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     section = config.checkpoint
     checkpoints = Checkpoints(folder, callback, section.every_epochs, section.monitor, section.mode, section.keep)
     metrics = Metrics(folder / "metrics.csv", config.log.every_steps, sinks)
-    trainer = trainer_of(config, folder, [metrics, callback, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
+    stopping = stopping_of(config, callback)
+    early = [] if stopping is None else [stopping]  # behind the probes, before the checkpoints
+    trainer = trainer_of(config, folder, [metrics, callback, *early, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
     if runfolder.is_first_process():
         describe(config, folder, start, made)
     wall.ready()
@@ -220,9 +225,18 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
             log.warning("this tokenizer has no export for transformers (tokenizer.order=serial): probe and load its checkpoints")
         best = checkpoints.export_best()
         wall.note(callback.seconds)
-        facts = {"generator_steps": task.generator_step, "undefined": callback.undefined}
-        runfolder.update_manifest(folder, **facts, **({"best": best} if best else {}))
+        facts: dict[str, Any] = {"generator_steps": task.generator_step, "undefined": callback.undefined}
+        facts |= ({"best": best} if best else {}) | ({"stopped": stopping.facts()} if stopping is not None else {})
+        runfolder.update_manifest(folder, **facts)
     return task
+
+
+def stopping_of(config: DictConfig, probes: ProbeCallback) -> Stopping | None:
+    """Make the early stopping that `config` asks for; None where it asks for none, as runs from before there was one."""
+    section = config.get("stopping")
+    if section is None or section.monitor is None:
+        return None
+    return Stopping(probes, str(section.monitor), int(section.patience), section.mode)
 
 
 def trainer_of(config: DictConfig, folder: Path, callbacks: list[lightning.Callback]) -> lightning.Trainer:

@@ -108,6 +108,8 @@ RULES = {
     "checkpoint.every_epochs": whole(1),
     "checkpoint.keep": Rule("-1 (all) or a whole number from 1 on", lambda value: isinstance(value, int) and (value == -1 or value > 0)),
     "checkpoint.mode": one_of("min", "max"),
+    "stopping.patience": since(whole(1)),
+    "stopping.mode": since(or_null(one_of("min", "max"))),
     "probing.every_epochs": or_null(whole(1)),
     "probing.every_steps": or_null(whole(1)),
     "probing.budget_s": or_null(number(0)),
@@ -152,17 +154,18 @@ def validate(config: DictConfig) -> None:
     if kind is SplitTokenizer:
         strides(config.tokenizer.sample_rate, config.tokenizer.frame_rate)
     loggers(config)
-    monitor(config)
+    for section in ("checkpoint", "stopping"):
+        monitor(config, section)
     trainer_of(config, Path(str(config.out)), [])
 
 
-def monitor(config: DictConfig) -> None:
-    """Check `checkpoint.monitor` against what probes and validation can give; raises RequestError where it cannot exist."""
-    name = config.checkpoint.monitor
+def monitor(config: DictConfig, section: str = "checkpoint") -> None:
+    """Check `SECTION.monitor` against what probes and validation can give; raises RequestError where it cannot exist."""
+    name = OmegaConf.select(config, f"{section}.monitor")
     if name is None:
         return
     kind, _, rest = str(name).partition("/")
-    said = f"checkpoint.monitor={name}"
+    said = f"{section}.monitor={name}"
     if kind == "val":
         known = [f"val/{loss}" for loss in VALIDATED if (config.losses.get(loss) or {}).get("weight")]
         if name not in known:
@@ -175,7 +178,7 @@ def monitor(config: DictConfig) -> None:
     if config.probing.every_epochs is None and config.probing.every_steps is None:
         raise RequestError(f"{said}: nothing is probed, probing.every_epochs and probing.every_steps are null; give one of them a number")
     if "@" in rest:
-        raise RequestError(f"{said}: checkpoints are ranked by scores of the default slice, distance and split; leave out what follows @")
+        raise RequestError(f"{said}: checkpoints are judged by scores of the default slice, distance and split; leave out what follows @")
     layer = path.pop() if path and (path[-1] == "latent" or re.fullmatch(r"L\d+", path[-1])) else ""
     books = int(config.tokenizer.codebooks)
     if layer not in ("", "latent", *(f"L{book:02d}" for book in range(1, books + 1))):
