@@ -37,6 +37,8 @@ WRONG = [
     (["optimizer.lr=0"], "optimizer.lr=0"),
     (["optimizer.lr=.inf"], "optimizer.lr=inf"),
     (["trainer.precision=17"], "precision=17"),
+    (["trainer.precision=16-mixed"], "trainer.precision=16-mixed: 32-true or 32 or bf16-mixed or 64-true is expected"),
+    (["trainer.compile=magic"], "trainer.compile=magic: torch has"),
     (["trainer.accelerator=abacus"], "accelerator=abacus"),
     (["trainer.strategy=hope"], "strategy=hope"),
     (["trainer.devices=0"], "devices=0"),

@@ -26,6 +26,7 @@ from laminal.errors import RequestError
 from laminal.lexicon.pairs import near_homophones, pair_hash, synonyms, synonyms_core
 from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
+from laminal.nn import compiled
 from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
 from laminal.nn.recipes import tokenizer_of
@@ -121,7 +122,7 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
     lightning.seed_everything(config.seed, verbose=False)  # the losses' heads draw from the global generator
     tokenizer, objective = tokenizer_of(recipe), build_objective(losses, balancer)
     objective.check(tokenizer.frame_rate)
-    return TokenizerTask(
+    task = TokenizerTask(
         tokenizer,
         objective,
         OptimizerSettings(**plain(config.optimizer)),
@@ -132,6 +133,9 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
         norms_until=config.log.gradient_norms_until,
         norms_every=config.log.gradient_norms_every,
     )
+    if backend := compiled.checked_backend(config.trainer.get("compile")):
+        compiled.compile_networks(tokenizer, backend)  # the task has made its copies: they stay plain
+    return task
 
 
 def run(config: DictConfig, folder: Path, resume: bool) -> int:
@@ -218,6 +222,11 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
         if trainer.is_global_zero:
             wall.note(callback.seconds)
         raise SystemExit(TERMINATED) from None
+    except Exception as error:
+        if compiled.failed(error):
+            said = " ".join(str(error).split())[:200]
+            raise RequestError(f"trainer.compile={config.trainer.compile}: torch cannot compile this ({said}); give null") from error
+        raise
     if trainer.is_global_zero:
         if task.tokenizer.exported:
             export(task.evaluated, folder / "tokenizer")

@@ -15,6 +15,7 @@ from laminal.config import plain
 from laminal.dashboard import loggers
 from laminal.errors import RequestError
 from laminal.experiment import with_values
+from laminal.nn import compiled
 from laminal.nn.recipes import DEFAULT, KINDS
 from laminal.nn.split_quantizer import ORDERS
 from laminal.nn.split_tokenizer import RATES, SplitTokenizer, strides
@@ -72,6 +73,8 @@ def several(rule: Rule, count: int | None = None) -> Rule:
 
 
 TINY = 1e-12  # above 0
+# not 16-mixed: its gradients would be clipped while they are scaled; nor 16-true, bf16-true: codebooks and their statistics would be too
+PRECISIONS = ("32-true", "32", "bf16-mixed", "64-true")
 POWERS = [2**power for power in range(1, 21)]
 RULES = {
     "seed": whole(0, 2**32 - 1),  # what the random generators take
@@ -105,6 +108,7 @@ RULES = {
     "trainer.steps_per_epoch": whole(1),
     "trainer.accumulate": whole(1),
     "trainer.nodes": whole(1),
+    "trainer.precision": Rule(" or ".join(PRECISIONS), lambda value: str(value) in PRECISIONS),
     "checkpoint.every_epochs": whole(1),
     "checkpoint.keep": Rule("-1 (all) or a whole number from 1 on", lambda value: isinstance(value, int) and (value == -1 or value > 0)),
     "checkpoint.mode": one_of("min", "max"),
@@ -156,6 +160,7 @@ def validate(config: DictConfig) -> None:
     loggers(config)
     for section in ("checkpoint", "stopping"):
         monitor(config, section)
+    compiled.checked_backend(config.trainer.get("compile"))
     trainer_of(config, Path(str(config.out)), [])
 
 

@@ -49,6 +49,8 @@ class TrainedTokenizer(nn.Module):
     """What is trained: an encoder, a quantizer of ours, a decoder; a subclass gives `encode`, `decode`, `stock`, and its rates."""
 
     exported = "EncodecModel"  # the class of transformers that reads an export; "" where none does
+    encoder: nn.Module
+    decoder: nn.Module
     quantizer: Any
     sample_rate: int  # samples per second
     hop: int  # samples per frame
