@@ -77,6 +77,7 @@ class TokenizerTask(lightning.LightningModule):
         self.norms_until, self.norms_every = norms_until, norms_every
         self.generator_step = 0
         self.average = Average(tokenizer, optimizer.ema) if optimizer.ema else None
+        self.origin: str | None = None  # hash of the published weights that it starts from, if any
         self.facts: dict[str, str] = {}  # of the run, for its checkpoints: its id at W&B
         self._micro = 0  # batches since the last optimizer step
         self._restored_rng: dict[str, Any] | None = None

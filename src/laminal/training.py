@@ -30,6 +30,7 @@ from laminal.nn import compiled
 from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
 from laminal.nn.recipes import tokenizer_of
+from laminal.nn.start_from import start_from
 from laminal.probes.listening import write_listening
 from laminal.results import Results
 from laminal.stopping import Stopping
@@ -110,8 +111,8 @@ class EpochLoader:
         return iter(loader(self.crops, start, (start // self.epoch + 1) * self.epoch, self.workers))
 
 
-def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None = None) -> TokenizerTask:
-    """Build the task that `config` describes."""
+def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None = None, anew: bool = True) -> TokenizerTask:
+    """Build the task that `config` describes; `anew`: it starts at step 0, with the weights of `init` where that names a codec."""
     recipe = plain(config.tokenizer)
     losses = {name: section for name, section in plain(config.losses).items() if section is not None}
     total = config.trainer.epochs * config.trainer.steps_per_epoch
@@ -122,6 +123,7 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
     lightning.seed_everything(config.seed, verbose=False)  # the losses' heads draw from the global generator
     tokenizer, objective = tokenizer_of(recipe), build_objective(losses, balancer)
     objective.check(tokenizer.frame_rate)
+    origin = start_from(tokenizer, str(config.init)) if anew and config.get("init") is not None else None
     task = TokenizerTask(
         tokenizer,
         objective,
@@ -133,6 +135,7 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
         norms_until=config.log.gradient_norms_until,
         norms_every=config.log.gradient_norms_every,
     )
+    task.origin = origin
     if backend := compiled.checked_backend(config.trainer.get("compile")):
         compiled.compile_networks(tokenizer, backend)  # the task has made its copies: they stay plain
     return task
@@ -179,12 +182,12 @@ class Parts:
     probes: dict[str, Any]
 
 
-def parts(config: DictConfig) -> Parts:
-    """Build corpus, split, task and probes; raises RequestError where one of them refuses its configuration."""
+def parts(config: DictConfig, anew: bool = True) -> Parts:
+    """Build corpus, split, task (see `task_of`) and probes; raises RequestError where one of them refuses its configuration."""
     corpus = experiment.corpus(config)
     split = experiment.split(config, corpus)
     data = Data(config, corpus, split)
-    task = task_of(config, data.start_up)
+    task = task_of(config, data.start_up, anew)
     task.objective.attend(lambda: data.crops().sentences)
     return Parts(corpus, split, data, task, experiment.probes(config.probes, corpus, split))
 
@@ -193,7 +196,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     """Train in `folder` (locked by the caller); with `resume` go on from its last.ckpt. Returns the trained task."""
     wall = runfolder.WallTime(folder)
     start = last_checkpoint(folder) if resume else None
-    made = parts(config)
+    made = parts(config, anew=start is None)
     corpus, split, task = made.corpus, made.split, made.task
     task.facts = checkpoint_facts(folder)
 
@@ -272,9 +275,11 @@ def describe(config: DictConfig, folder: Path, start: Start | None, made: Parts)
         runfolder.write_config(folder, config)
         write_text(folder / "split.json", split.to_json())
         words = sorted({token.word for token in tokens(corpus)})
-        lists = {made.__name__: pair_hash(made(words)) for made in (near_homophones, synonyms, synonyms_core)}
+        lists = {each.__name__: pair_hash(each(words)) for each in (near_homophones, synonyms, synonyms_core)}
         facts |= {"corpus": corpus.name, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
         facts |= {"pair_lists_sha256": lists, "seed": config.seed}
+        if made.task.origin is not None:
+            facts["init"] = {"codec": str(config.init), "sha256": made.task.origin}
     else:
         facts["from_step"] = start.step
     runfolder.add_start(folder, **runfolder.environment(config), **facts)

@@ -72,6 +72,10 @@ class TrainedTokenizer(nn.Module):
         """Copy these weights into a plain model of transformers in eval mode, on the same device; this module is not touched."""
         raise NotImplementedError
 
+    def take(self, model: Any) -> None:
+        """Copy the weights and codebooks of a plain model of transformers, of the same sizes, into this module: `stock` the other way."""
+        raise NotImplementedError
+
     def forward(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> TokenizerOutput:
         """Code and decode `wav`; `mask` holds the real samples, the others are taken as silence and count nowhere."""
         latent, frame_mask = self.latent(wav, mask)
@@ -155,6 +159,15 @@ class Tokenizer(TrainedTokenizer):
             }
         )
         return model.to(self.quantizer.embed.device).eval()
+
+    @torch.no_grad()
+    def take(self, model: Any) -> None:
+        """Copy an EncodecModel of the same sizes."""
+        self.encoder.load_state_dict(model.encoder.state_dict())
+        self.decoder.load_state_dict(model.decoder.state_dict())
+        for layer in range(self.quantizer.codebooks):
+            codebook = model.quantizer.layers[layer].codebook
+            self.quantizer.take(layer, codebook.embed, codebook.cluster_size)
 
 
 def bandwidths(sample_rate: int, hop: int, codebooks: int, codebook_size: int) -> list[float]:
