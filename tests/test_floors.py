@@ -30,6 +30,7 @@ FLOORS = [
         "training",
         "checkpoints",
         "stopping",
+        "push",
         "validation",
         "probing",
         "commands",
