@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from laminal.compare import paired, sentences
+from laminal.compare import DRAWS, paired, sentences
 from laminal.errors import RequestError
+from laminal.measures.bootstrap import multiplicities, t_spread
 from laminal.results import Context, Items, Results
 
 WORDS = [f"w{number}" for number in range(24)]
@@ -64,6 +65,30 @@ def test_a_run_against_itself_differs_by_nothing():
 def test_utterances_are_paired_and_speakers_resampled():
     found = by(paired([results(0.1)], [results(0.05)]), "reconstruction", "2")
     assert found.difference == pytest.approx(0.05) and found.low == pytest.approx(0.05) and found.clusters == 5
+
+
+def test_items_of_two_speakers_weigh_by_both():
+    rng = np.random.default_rng(0)
+    speakers = [f"s{number}" for number in range(7)]
+    pairs = [("s0", "s0"), *((speakers[i], speakers[j]) for i in range(7) for j in range(i) if (i + j) % 2)]
+    given = dict(probe="voice_conversion", metric="mcd", a=[f"u{i}" for i in range(len(pairs))])
+    cluster = ["|".join(dict.fromkeys(pair)) for pair in pairs]
+    effect = dict(zip(speakers, rng.normal(0, 1, 7)))
+    values = [np.array([effect[a] + effect[b] for a, b in pairs]) + rng.normal(0, 0.1, len(pairs)), np.zeros(len(pairs))]
+    sides = [
+        Results(Context(run="r", codec="k", revision="1", corpus_sha256="c"), items=[Items(**given, cluster=cluster, value=value)])
+        for value in values
+    ]
+    (found,) = paired([sides[0]], [sides[1]])
+    draws = [values[0].mean()]
+    for counts in multiplicities(7, DRAWS, 0).astype(int):
+        times = dict(zip(speakers, counts))
+        copies = [value for value, (a, b) in zip(values[0], pairs) for _ in range(times[a] if a == b else times[a] * times[b])]
+        draws.append(np.mean(copies) if copies else np.nan)
+    spread = t_spread(np.array(draws), 7, 0)
+    assert found.clusters == 7 and found.difference == pytest.approx(draws[0])
+    assert [found.low, found.high] == pytest.approx(np.nanquantile(spread[1:], [0.025, 0.975]))
+    assert sum(speaker_of_one == "s0" for speaker_of_one in cluster) == 1  # an item of one speaker among them
 
 
 def test_seeds_that_disagree_widen_the_interval():

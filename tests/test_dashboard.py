@@ -18,13 +18,20 @@ import torch
 from omegaconf import OmegaConf
 
 from laminal import dashboard, sinks, training
+from laminal.callback import ProbeCallback
+from laminal.config import plain
 from laminal.corpora.split import make_split
 from laminal.errors import RequestError
+from laminal.nn.recipes import tokenizer_of
+from laminal.probes.articulation import Articulation
 from laminal.probes.run import run_probes
+from laminal.probes.text_alignment import TextAlignment
 from laminal.probes.units import Units
 from laminal.probes.word_pairs import WordPairs
 from laminal.results import Context, Items, Results, Score, key, read_table
-from oracle_pairs import FakeCodec, noise_corpus
+from laminal.task import TokenizerTask
+from oracle_pairs import WORDS, FakeCodec, noise_corpus
+from oracle_tract import tract_corpus
 from oracle_training import settings
 
 SCORE = dict(low=0.0, high=2.0, n=30, clusters=9, chance=float("nan"), higher_is_better=None, unit="")
@@ -260,6 +267,67 @@ def test_a_process_ends_although_the_service_of_wandb_does_not_answer(tmp_path, 
     found = separately(tmp_path, tmp_path, signal)
     assert found.returncode == 0 and found.stdout.endswith("done\n"), found.stderr
     assert found.stderr.count("left out") == 1
+
+
+def posing(kind, **facts):
+    """As much of `kind` as is asked for; the checks of types take it for one."""
+    return type("Posing", (types.SimpleNamespace,), {"__class__": kind})(**facts)
+
+
+def test_the_callback_logs_articulation_and_text_alignment(tmp_path, alone):
+    """Both probes, on the live tokenizer of a training: curves, nulls, baselines, tables that hold their bands, and pictures."""
+    import lightning
+
+    spoken, tracts = tmp_path / "noise", tmp_path / "tracts"
+    spoken.mkdir()
+    tracts.mkdir()
+    corpus = noise_corpus(spoken, speakers=4, utterances=2)
+    vectors = {word: " ".join(map(str, np.random.default_rng(number).standard_normal(5))) for number, word in enumerate(WORDS)}
+    (tmp_path / "v.txt").write_text("".join(f"{word} {numbers}\n" for word, numbers in vectors.items()))
+    probes = {
+        "articulation": Articulation(
+            corpus, None, tract=tract_corpus(tracts), tracks=8, folds=4, rank=(5, 12), shifts=100, lags_ms=(-40, 40), draws=1000, seed=0,
+        ),
+        "text_alignment": TextAlignment(
+            corpus, None, text=f"vectors:{tmp_path / 'v.txt'}", slices=["audio"], modes=["cumulative"], words=60, least=2, tokens=2,
+            permutations=1000, subsets=2, batch=10, draws=1000, seed=0,
+        ),
+    }  # fmt: skip
+    folder = tmp_path / "run"
+    folder.mkdir()
+    made = settings(spoken, "trainer.epochs=1")
+    tokenizer = tokenizer_of(plain(made.tokenizer))
+    heard = torch.stack([corpus.wav(each, 16_000)[:16_000] for each in corpus])
+    tokenizer.initialise([(heard, torch.ones_like(heard, dtype=torch.bool))] * 20)
+    task = posing(TokenizerTask, tokenizer=tokenizer, generator_step=4)
+    same = types.SimpleNamespace(broadcast=lambda given: given)
+    trainer = posing(lightning.Trainer, is_global_zero=True, current_epoch=0, strategy=same)
+    sink = dashboard.Wandb(folder, "laminal", None, "abcd", {})
+    callback = ProbeCallback(probes, folder, "run", "noise", "abc", sinks=[sink])
+    callback.probe(trainer, task)
+    sink.close()
+    assert not sink._guard.broken and not sink._drawing.broken
+    assert [each["what"] for each in callback.undefined] == ["text beyond_form: audio"]  # 57 words are too few for it
+    (path,) = (folder / "wandb").glob("*run-*/*.wandb")
+    (row,) = [row for row in rows(records(path)) if "probe/epoch" in row]
+    layers = ("latent", "L01", "L02")
+    wanted = {f"probe/articulation/{metric}/{layer}" for metric in ("heldout_pwcca", "null", "minus_log_mel") for layer in layers}
+    wanted |= {"probe/articulation/log_mel/heldout_pwcca", "probe/articulation/f0_energy/heldout_pwcca"}
+    wanted |= {"probe/articulation/random_codebook/heldout_pwcca/L02", "probe/articulation/lag-040ms/lag_pwcca/L01"}
+    wanted |= {f"probe/text_alignment/text/{metric}/{layer}" for metric in ("cka", "null", "p", "null_by_length") for layer in layers}
+    wanted |= {"probe/text_alignment/bag_of_phones/cka/L01", "probe/text_alignment/random/cka/L01"}
+    assert wanted <= set(row)
+    scores = read_table(folder / "scores.parquet")
+    assert set(scores.probe) == set(probes)
+    one = scores[(scores.metric == "heldout_pwcca") & (scores.setting == "") & (scores.layer == "1")].value.item()
+    name = "probe/articulation/heldout_pwcca/L01"
+    assert row[name] == pytest.approx(one) == callback.metrics[name]
+    for probe in probes:
+        content = json.loads((path.parent / "files" / row[f"tables/{probe}"]["path"]).read_text())
+        shown = [dict(zip(content["columns"], cells)) for cells in content["data"]]
+        (band,) = [cells for cells in shown if (cells["metric"], cells["layer"]) == ("null", "1") and cells["setting"] in ("", "text")]
+        assert band["low"] < band["value"] < band["high"]  # the null's band, of the permutations
+    assert {"plots/articulation", "plots/text_alignment"} <= set(row)
 
 
 class Service(types.SimpleNamespace):

@@ -135,6 +135,36 @@ def test_a_wrong_training_is_refused_in_one_line(tiny_corpus, tmp_path, capsys, 
     assert list(tmp_path.iterdir()) == []
 
 
+ALONE = {  # all that each ablation changes of lm_spt's losses and tokenizer
+    "heavy_decoder": {"losses.reconstruct_match": {"filters": 8, "residual_layers": 1, "transformer_layers": 2, "heads": 4}},
+    "no_gradient": {"losses.reconstruct_match": {"gradient": False}},
+    "regression": {"losses.reconstruct_match": {"weight": 0.0}, "losses.semantic_distill": {"weight": 10.0, "axis": "squared"}},
+    "serial": {"tokenizer": {"order": "serial"}},
+    "shared_decoder": {"losses.reconstruct_match": {"decoder": "shared"}},
+    "text": {"losses.text_distill": {"weight": 1.0}},
+}
+
+
+def test_an_ablation_changes_what_it_is_called_and_nothing_else():
+    plain = sections(config.load(["lm_spt"]))
+    assert plain["losses.reconstruct_match"].items() >= {"decoder": "own", "gradient": True, "weight": 10.0}.items()
+    assert {path.removeprefix("lm_spt_") for path in ABLATIONS} == set(ALONE)
+    for name, changed in ALONE.items():
+        made = sections(config.load([f"ablations/lm_spt_{name}"]))
+        assert made.keys() == plain.keys() | changed.keys(), name
+        for key, values in made.items():
+            own = changed.get(key, {})
+            assert (values == plain[key] | own) if key in plain else (values.items() >= own.items()), (name, key)
+
+
+def sections(made) -> dict[str, dict]:
+    """Tokenizer, data, optimizer and each loss of a configuration, all resolved but teachers."""
+    made.teachers.setdefault("text", "none")
+    found = {name: config.plain(made[name]) for name in ("tokenizer", "data", "optimizer", "trainer")}
+    losses = {name: {key: value for key, value in config.plain(each).items() if key != "teacher"} for name, each in made.losses.items()}
+    return found | {f"losses.{name}": each for name, each in losses.items() if each["weight"] or name == "reconstruct_match"}
+
+
 def test_the_full_size_is_valid():
     for rate in (25.0, 12.5, 6.25):
         made = config.load(["full/lm_spt"], [f"tokenizer.frame_rate={rate}", "corpus.root=x", "trainer.devices=1"])

@@ -61,3 +61,27 @@ def test_a_renamed_run_keeps_the_name_of_its_rows(tmp_path):
 )
 def test_a_probing_of_other_sizes_does_not_go_over_the_runs_own(configs, rest, name):
     assert commands.other_sizes(configs, rest) == name
+
+
+def test_only_scores_of_one_size_and_version_are_held_against_each_other(tmp_path):
+    def score(**own):
+        given = dict(probe="p", metric="m", value=1.0, low=0.5, high=2.0, n=3, clusters=2, chance=np.nan, higher_is_better=None, unit="")
+        return Score(**given | own)
+
+    context = Context(run="first", codec="laminal", revision="1")
+    before = [score(metric=name) for name in "abcd"] + [score(metric="e", low=np.nan, high=np.nan)]
+    store(tmp_path, Results(context, before))
+    found = [
+        score(metric="a"),
+        score(metric="b", value=1.25),
+        score(metric="c", n=4, value=9.0),
+        score(metric="d", probe_version=2, high=9),
+    ]
+    found.append(score(metric="e", low=np.nan, high=np.nan))
+    difference = probing.stored_difference(tmp_path, Results(context, found))
+    assert difference == probing.Difference(3, 0.25, 2)
+    assert str(difference).startswith("3 scores of this checkpoint were stored before; largest difference to them: 0.25; 2 scores")
+    assert str(probing.Difference(0, 0.0, 2)).startswith("2 scores were stored before with another n")
+    lost = probing.stored_difference(tmp_path, Results(context, [score(metric="a", low=np.nan)]))
+    assert lost == probing.Difference(1, np.inf, 0)  # an interval that is gone is no small difference
+    assert probing.stored_difference(tmp_path, Results(context, [score(metric="z")])) is None

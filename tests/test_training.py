@@ -111,6 +111,7 @@ def test_stored_scores_are_those_of_the_checkpoint(whole_run):
             copy.replace(target.context, corpus=stored.corpus[0]) if hasattr(copy, "replace") else _with_corpus(target.context, stored),
         ))  # fmt: skip
         assert difference is not None and difference.rows == (stored.step == step).sum() and difference.largest == 0
+        assert difference.others == 0
 
 
 def _with_corpus(context, stored):

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from laminal.errors import RequestError
-from laminal.measures.bootstrap import interval, multiplicities, t_spread
+from laminal.measures.bootstrap import interval, multiplicities, pair_weights, t_spread
 from laminal.measures.contrast import Drawn, drawn
 from laminal.results import Items, Results, layer_order
 
@@ -209,10 +209,13 @@ def _means(shared: list[Key], a: list[dict[Key, Items]], b: list[dict[Key, Items
         blocks = [side[key] for side in (*a, *b)]
         values = np.stack([np.asarray(block.value, dtype=np.float64) for block in blocks], axis=1)
         kept = np.isfinite(values).all(1)
-        names, cluster = np.unique(np.asarray(blocks[0].cluster, dtype=str)[kept], return_inverse=True)
+        clusters = np.asarray(blocks[0].cluster, dtype=str)[kept]
+        names = sorted({name for cluster in set(clusters.tolist()) for name in cluster.split("|")})
         if len(names) < 2:
             continue
-        counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), DRAWS, seed)])[:, cluster.ravel()]
+        types, group = _types(clusters.tolist(), {name: index for index, name in enumerate(names)})
+        counts = np.concatenate([np.ones((1, len(names))), multiplicities(len(names), DRAWS, seed)])
+        counts = pair_weights(counts, *types[group].T).T  # of an item of two speakers the product
         weights = np.stack([np.ones(len(block.value)) if block.weight is None else block.weight for block in blocks], axis=1)[kept]
         with np.errstate(invalid="ignore"):
             draws = t_spread((counts @ (weights * values[kept]) / (counts @ weights)).T, len(names), seed)  # runs, draws

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from laminal import config as settings
@@ -153,19 +154,19 @@ def probe(target: Target, on: Ground, again: bool = True) -> Results:
         print(f"{context.run}: {', '.join(sorted(kept))} stored before and not repeated")
     facts = {"corpus_facts": on.corpus.facts, "skipped": list(on.corpus.skipped), "codec": described(target.codec)}
     record.begin(set(todo), **facts, **runfolder.environment(on.config))
-    rows, largest = 0, 0.0
+    apart = Difference(0, 0.0)
     with shared_encoding(target.codec, todo), progress.shown():
         for name, each in todo.items():
             found = run_probes(target.codec, {name: each}, context)
             before = stored_difference(target.folder, found)
             if before is not None:
-                rows, largest = rows + before.rows, max(largest, before.largest)
+                apart += before
             store(target.folder, _with_namesakes(found, results))
             record.add(name, wanted[name], found, each)
             results.add(found)
         record.finish()
-    if rows:
-        print(f"{rows} scores of this checkpoint were stored before; largest difference to them: {largest:g}")
+    if str(apart):
+        print(apart)
     return results
 
 
@@ -238,10 +239,21 @@ def shared_encoding(codec: Codec, probes: Mapping[str, Any]) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """How freshly computed scores differ from stored ones of the same keys."""
+    """How freshly computed scores differ from stored ones of the same keys; `others` are of another n or version of the probe."""
 
     rows: int
     largest: float
+    others: int = 0
+
+    def __add__(self, other: "Difference") -> "Difference":
+        return Difference(self.rows + other.rows, max(self.largest, other.largest), self.others + other.others)
+
+    def __str__(self) -> str:
+        told = (
+            f"{self.rows} scores of this checkpoint were stored before; largest difference to them: {self.largest:g}" if self.rows else ""
+        )
+        apart = f"{self.others} scores were stored before with another n or by another version of their probe, and are not compared"
+        return "; ".join(filter(None, (told, apart if self.others else "")))
 
 
 def stored_difference(folder: Path, results: Results) -> Difference | None:
@@ -260,8 +272,11 @@ def stored_difference(folder: Path, results: Results) -> Difference | None:
     both = old.merge(new, on=list(KEY), suffixes=("_old", "_new"))
     if both.empty:
         return None
-    largest = max(float((both[f"{part}_old"] - both[f"{part}_new"]).abs().max()) for part in ("value", "low", "high"))
-    return Difference(len(both), largest)
+    alike = (both.n_old == both.n_new) & (both.probe_version_old == both.probe_version_new)
+    sides = (both.loc[alike, [f"{part}_{side}" for part in ("value", "low", "high")]].to_numpy(dtype=float) for side in ("old", "new"))
+    a, b = sides
+    apart = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b))
+    return Difference(int(alike.sum()), float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0)), int((~alike).sum()))
 
 
 def listing(shelf: str) -> str:

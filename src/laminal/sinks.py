@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from laminal.atomic import replacing
 from laminal.results import Results, Score, key
 
 log = logging.getLogger("laminal")
@@ -77,17 +76,10 @@ def code_use(results: Results) -> dict[int, tuple[list[int], list[int]]]:
 
 
 def layer_curves(folder: Path, results: Results) -> None:
-    """Draw the layer curves of one checkpoint into plots/layer_curves.png; nothing where there are no word pairs."""
-    import matplotlib
-
+    """Draw what one checkpoint's layers hold into plots: word pairs, articulation with its null, text alignment with its permutations."""
     from laminal.report import plots
-    from laminal.report.selection import checkpoints
 
-    with matplotlib.rc_context(plots.STYLE):
-        figure = plots.layer_curves(checkpoints(results.score_table()))
-        if figure is not None:
-            with replacing(folder / "plots" / "layer_curves.png") as temporary:
-                figure.savefig(temporary)
+    plots.write_by_layer(folder, results.score_table())
 
 
 class Fresh:

@@ -54,6 +54,7 @@ def test_given_arrays_come_back(tree):
         ({"vtd": rows()[:, 0], "fps": 100.0}, r"vtd is \(200,\)"),
         ({"vtd": np.where(rows() > 3, np.inf, np.inf), "fps": 100.0}, "vtd is infinite in 200 frames"),
         ({"vtd": rows(), "fps": 100.0, "frames": np.r_[0:199, 5]}, "must rise from 0"),
+        ({"vtd": rows(), "fps": 100.0, "frames": np.r_[0:199, 198]}, "must rise from 0"),
         ({"vtd": rows(80), "fps": 100.0}, "the tract ends at 0.80 s and its audio at 2.00 s"),
         ({"vtd": 1e300 * rows(), "fps": 100.0}, "vtd is infinite in 200 frames"),
         ({"vtd": rows(), "fps": "fast"}, "fps is fast: a finite number is needed"),

@@ -9,11 +9,11 @@ from torch import nn
 
 from laminal.errors import RequestError
 from laminal.losses.objective import Objective
-from laminal.losses.reconstruct_match import ReconstructMatchLoss
+from laminal.losses.reconstruct_match import ReconstructMatchLoss, centres
 from laminal.nn.split_tokenizer import SplitTokenizer
 from laminal.nn.tokenizer import Tokenizer
 from laminal.teachers.hubert import HubertTeacher
-from oracle_losses import ToneTeacher, batch, output, padded
+from oracle_losses import SpellingTeacher, ToneTeacher, batch, output, padded
 
 SIZES = {"width": 8, "sample_rate": 16000, "frame_rate": 25.0, "filters": 2, "residual_layers": 0, "transformer_layers": 0, "heads": 2}
 
@@ -47,14 +47,29 @@ def test_audio_that_is_rebuilt_exactly_costs_nothing():
     assert loss(replace(out, decode=lambda _: crops.wav + 0.01), crops) > 0
 
 
-def test_padding_does_not_count():
-    loss = made()
+class WholeTeacher(ToneTeacher):
+    """Every frame hears the whole crop, as those of a transformer do."""
+
+    def frames(self, wav):
+        return super().frames(wav) - super().frames(wav).mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("teacher", [ToneTeacher, WholeTeacher])
+def test_padding_does_not_count(teacher):
+    loss = made(teacher())
     out, crops = padded(*given(), row=0, frames=4)
     wav = crops.wav.clone()
     wav[0, 4 * 640 :] = 9
     noisy = out.z_1.detach().clone()
     noisy[0, 4:] = 50  # the decoder is causal
     assert loss(replace(out, z_1=noisy), replace(crops, wav=wav)).item() == loss(out, crops).item()
+
+
+def test_a_frame_counts_where_its_middle_is_real():
+    mask = torch.arange(1600) < torch.tensor([[1600], [1000], [161], [160]])
+    counted = [[True] * 5, [True] * 3 + [False] * 2, [True] + [False] * 4, [False] * 5]  # middles at 160, 480, 800, 1120, 1440
+    assert centres(mask, 5, 320.0).tolist() == counted
+    assert centres(mask.repeat_interleave(3, 1)[:, ::2], 5, 480.0).tolist() == counted  # at 24 kHz
 
 
 class SquareTeacher(ToneTeacher):
@@ -162,6 +177,12 @@ def test_refusals():
         made(frame_rate=12.5)(out, crops)
     with pytest.raises(RequestError, match="use decoder=own"):
         made(decoder="shared")(replace(out, decode=None), crops)
+
+    for wrong in ({"filters": 0}, {"heads": 3, "transformer_layers": 1}, {"heads": 0}, {"transformer_layers": -1}):
+        with pytest.raises(RequestError, match="2 heads must divide width"):
+            made(**wrong)
+    with pytest.raises(RequestError, match="SpellingTeacher gives no frames"):
+        made(SpellingTeacher())
 
     class Deaf(ToneTeacher):
         @torch.no_grad()

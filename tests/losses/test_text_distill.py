@@ -15,7 +15,7 @@ from laminal.errors import RequestError
 from laminal.losses.text_distill import TextDistillLoss
 from laminal.teachers.base import WordTeacher
 from laminal.teachers.sentences import SentenceTeacher
-from oracle_losses import Sentences, SpellingTeacher, batch, output
+from oracle_losses import Sentences, SpellingTeacher, ToneTeacher, batch, output
 
 
 def made(teacher=None, words=("big", "zzz", "dog"), width=8) -> TextDistillLoss:
@@ -134,6 +134,8 @@ def test_minilm_means_sub_tokens_masks_and_splits(minilm):
 
 
 def test_refusals(tmp_path, monkeypatch):
+    with pytest.raises(RequestError, match="ToneTeacher gives no vectors of words"):
+        made(ToneTeacher())
     with pytest.raises(RequestError, match="no folder"):
         SentenceTeacher(tmp_path / "nothing")
     monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)

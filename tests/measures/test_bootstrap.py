@@ -123,6 +123,12 @@ def test_a_single_cluster_has_no_interval_and_limits_cut():
     assert jackknifed(0.9, np.array([0.7, 1.1, 0.9]), (0.0, 1.0)) == (0.0, 1.0)
 
 
+def test_draws_that_leave_their_value_out_are_widened_to_it():
+    low, high = ends(0.45, np.linspace(0.5, 0.6, 1000), 8)
+    assert low == 0.45 and high > 0.5975
+    assert np.isnan(ends(0.45, np.full(1000, np.nan), 8)).all()
+
+
 def test_the_jackknife_of_a_mean_is_students_interval():
     values = np.random.default_rng(0).standard_normal(9)
     without = (values.sum() - values) / 8

@@ -129,6 +129,43 @@ def test_order_offsets_and_maps_change_nothing(seed, p, q, offset):
 
 
 @QUICK
+@given(seed=st.integers(0, 10**6), p=st.integers(1, 6), q=st.integers(1, 6), more=st.integers(1, 5), constant=st.floats(-1e3, 1e3))
+def test_dependent_and_constant_columns_add_nothing(seed, p, q, more, constant):
+    x, y = shared(seed, 60, 2, p, q)
+    r = np.random.default_rng(seed)
+    once = pwcca(x, y)
+
+    def wider(view):
+        return np.column_stack([view, view @ r.standard_normal((view.shape[1], more)), np.full(len(view), constant)])
+
+    again = pwcca(x, wider(y))
+    np.testing.assert_allclose(again.rho, once.rho, atol=1e-7)
+    assert again.pwcca == pytest.approx(once.pwcca, abs=1e-7) and again.rank == once.rank == min(p, q)
+    deficient = pwcca(wider(x), wider(y))  # of x they change the weights alone
+    np.testing.assert_allclose(deficient.rho, once.rho, atol=1e-7)
+    assert deficient.rank == min(p, q) and 0 <= deficient.pwcca <= 1
+    still = pwcca(np.column_stack([x, np.full(60, constant)]), y)
+    assert still.pwcca == pytest.approx(once.pwcca, abs=1e-8)
+    for sides in ((x, wider(y)), (wider(x), wider(y))):
+        in_one, parts = pwcca(*sides), CcaStats.of(sides[0][:23], sides[1][:23]) + CcaStats.of(sides[0][23:], sides[1][23:])
+        assert parts.pwcca().rank == in_one.rank and parts.pwcca().pwcca == pytest.approx(in_one.pwcca, abs=1e-6)
+    groups = np.arange(60) // 4
+    assert heldout_pwcca(x, wider(y), groups, 3, None).pwcca == pytest.approx(heldout_pwcca(x, y, groups, 3, None).pwcca, abs=1e-6)
+
+
+@QUICK
+@given(seed=st.integers(0, 10**6), p=st.integers(12, 30), extra=st.integers(1, 3))
+def test_independent_views_with_n_near_p_plus_q_score_high_in_sample_and_near_0_held_out(seed, p, extra):
+    r = np.random.default_rng(seed)
+    n = 2 * p + extra
+    x, y = r.standard_normal((n, p)), r.standard_normal((n, p))
+    with pytest.warns(UserWarning, match=rf"n={n} samples in {p} \+ {p} dimensions is inflated: below {20 * p}"):
+        assert pwcca(x, y).pwcca > 0.5
+    many = [heldout_pwcca(r.standard_normal((n, p)), r.standard_normal((n, p)), np.arange(n), 2, 4).pwcca for _ in range(40)]
+    assert abs(np.mean(many)) < min(0.25, 7 * np.std(many) / np.sqrt(40)) and min(many) < 0 < max(many)
+
+
+@QUICK
 @given(seed=st.integers(0, 10**6), cut=st.integers(0, 60))
 def test_merging_is_associative_and_takes_any_order(seed, cut):
     x, y = shared(seed, 60, 2, 4, 3)

@@ -151,6 +151,18 @@ def test_order_offset_rotation_and_scale_change_nothing(made, scale, offset):
 
 
 @settings(max_examples=40, deadline=None)
+@given(spaces(), st.integers(1, 5), st.floats(-100, 100))
+def test_constant_and_rotated_columns_in_more_dimensions_change_nothing(made, more, constant):
+    x, y, r = made
+    plain = measures(x, y)
+    np.testing.assert_allclose(measures(np.column_stack([x, np.full((len(x), more), constant)]), y), plain, atol=1e-8)
+    wide = np.linalg.qr(r.standard_normal((x.shape[1] + more, x.shape[1] + more)))[0][: x.shape[1]]  # rank deficient: p + more columns
+    np.testing.assert_allclose(measures(x @ wide, y), plain, atol=1e-8)
+    found = CkaStats.of(x[:3] @ wide, y[:3]) + CkaStats.of(x[3:] @ wide, y[3:])
+    assert found.cka() == pytest.approx(plain[0], abs=1e-8) and found.cka(False) == pytest.approx(plain[1], abs=1e-8)
+
+
+@settings(max_examples=40, deadline=None)
 @given(arrays.arrays(np.float64, (9, 3), elements=st.floats(-5, 5)), st.integers(0, 10**6))
 def test_hostile_values_are_defined_or_refused_never_nan(x, seed):
     y = np.random.default_rng(seed).standard_normal((9, 4))

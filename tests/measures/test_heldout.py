@@ -158,3 +158,12 @@ def test_what_is_not_finite_is_left_out_with_its_place_and_the_others_stay():
     assert engine.failed["noisy"].startswith("1 of 66 frames are not finite on track 3")
     kept = [before.values[before.names.index(name)] for name in held.names]
     np.testing.assert_allclose(held.values, kept, atol=1e-12)
+
+
+def test_intervals_in_sample_end_at_0_and_1():
+    tracks, features = material(3)
+    rng = np.random.default_rng(5)
+    own = [{"nearly": x.x + (0.5 if x.fold == 0 else 0.0) * rng.standard_normal(x.x.shape)} for x in tracks]
+    engine, _ = measured(tracks, own)
+    found = engine.in_sample("nearly")
+    assert 0.7 < found.value < found.high == 1.0 and found.low > 0  # the jackknife alone goes beyond 1

@@ -129,6 +129,26 @@ def test_values_are_those_of_the_codes_and_gradients_go_through_the_projections(
     torch.testing.assert_close(weight[:, :, 0], chosen[1].sum((0, 1)).expand(6, 4))
 
 
+def test_serial_acoustic_codebooks_start_from_what_is_left(monkeypatch):
+    """Started from the whole latent they would fit it worse."""
+
+    def left(whole: bool) -> float:
+        torch.manual_seed(0)
+        quantizer = SplitQuantizer(
+            dim=6, codebook_dim=4, codebooks=2, codebook_size=32, order="serial", dropout=0.0, seed=0, kmeans_frames=512
+        )  # fmt: skip
+        if whole:
+            monkeypatch.setattr(quantizer, "_left", lambda rows: rows)
+        with torch.no_grad():
+            quantizer.semantic_out.weight.mul_(3)
+        random = torch.Generator().manual_seed(0)
+        quantizer.initialise(torch.randn(64, 6, generator=random) for _ in itertools.count())
+        x = torch.randn(1, 400, 6, generator=random)
+        return quantizer.eval()(x, torch.ones(1, 400, dtype=torch.bool)).commitment[1].item()
+
+    assert left(whole=False) < 0.85 * left(whole=True)
+
+
 def test_the_semantic_codebook_alone_is_untouched_by_the_acoustic_ones():
     tokenizer = trained().train()
     out = tokenizer(wav := speech(1), whole(wav))

@@ -19,6 +19,7 @@ from laminal.probes.base import Probe
 from laminal.probes.run import run_probes
 from laminal.probes.tract_baselines import RandomCodebooks, log_mel, pitch_and_energy, powers
 from laminal.probes.tract_frames import in_turn, scaled, shifts
+from laminal.probes.tract_scores import level_ends
 from laminal.results import Context, key
 from oracle_tract import LINES, RATE, Copying, Quantised, tract_corpus
 
@@ -130,6 +131,15 @@ def test_differences_are_students_over_speakers_and_levels_are_stretched(corpus)
     assert all(-1 <= each.low <= each.high <= 1 for each in results.scores if each.metric in ("heldout_pwcca", "speaker_pwcca"))
 
 
+def test_an_interval_holds_its_value_even_where_no_draw_does():
+    drawn = np.stack([np.linspace(0.5, 0.6, 1000), np.linspace(-0.2, 0.9, 1000), np.linspace(0.9, 0.99, 1000)], 1)
+    value = np.array([0.45, 0.3, 0.995])  # below all draws, among them, above all of them
+    low, high = level_ends(value, drawn, 2)
+    assert (low <= value).all() and (value <= high).all() and low.min() >= -1 and high.max() <= 1
+    assert high[0] > 0.6 and low[2] < 0.9  # no narrower than the draws
+    assert (low[1], high[1]) == (-1.0, 1.0)
+
+
 def test_rows_say_on_what_and_with_how_many_axes(corpus):
     results = found(corpus, Copying(corpus))
     seconds = one(results, "seconds_of_tract", "made_up")
@@ -156,6 +166,9 @@ def test_the_tracts_are_named_where_they_are_of_another_corpus(corpus):
     probe = Articulation(Corpus("plain", corpus.utterances), None, **(SIZES | {"tracks": 5}))
     assert probe.material == {"corpus": "tract_table", "corpus_sha256": probe.corpus.sha256, "tracks": 5, "speakers": 5}
     assert stored.material(probe) == probe.material and stored.material(object()) == {}
+    spoilt = dataclasses.replace(corpus, skipped=(("a_track.mat", "frame 5, segment 1 has the unknown id 9"),))
+    told = Articulation(Corpus("plain", corpus.utterances), None, **(SIZES | {"tract": spoilt, "tracks": 5})).material
+    assert told["skipped"] == [["a_track.mat", "frame 5, segment 1 has the unknown id 9"]]  # of another corpus than the run's, too
     whole = Articulation(Corpus("plain", corpus.utterances), None, **SIZES)
     settings = [stored.settings_of({"tracks": 5}, each, corpus, None, "1") for each in (probe, whole)]
     assert settings[0] != settings[1]  # another table of tracts is another measurement
@@ -244,6 +257,16 @@ def test_a_layer_that_is_not_finite_is_listed_and_the_others_stay(corpus):
     ((what, reason),) = [(each.what, each.reason) for each in spoilt.undefined]
     assert what == "cumulative 1" and "frames are not finite on s0-0" in reason
     assert one(spoilt, layer="2").value == one(whole, layer="2").value
+
+
+def test_a_layer_that_does_not_vary_is_one_line(corpus):
+    class Flat(Copying):
+        def layers(self, wav):
+            return {name: layer * (name != "1") for name, layer in super().layers(wav).items()}
+
+    results = found(corpus, Flat(corpus))
+    ((what, reason),) = [(each.what, each.reason) for each in results.undefined]
+    assert what == "cumulative 1" and reason.startswith("it does not vary over") and one(results, layer="2").value > 0.97
 
 
 def test_random_codebooks_of_a_latent_that_is_not_finite_are_listed(corpus):

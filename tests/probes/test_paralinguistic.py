@@ -1,5 +1,6 @@
 """Classes of speaking from planted codecs: the class alone is told, other things are chance, and who was heard does not help."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -13,6 +14,7 @@ from laminal.corpora.labelled import LabelledCorpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.probes.paralinguistic import Paralinguistic
+from laminal.probes.task_features import folds_of
 from laminal.results import Items, Score, Undefined
 
 CLASSES = ("calm", "loud", "odd")
@@ -133,3 +135,26 @@ def test_a_corpus_without_classes_is_refused(corpus):
 def test_the_twin_builds_it(corpus):
     made = experiment.probes({"p": config.twin("probes", "paralinguistic")}, corpus, None)["p"]
     assert isinstance(made, Paralinguistic) and made.teacher.width == 192
+
+
+def test_where_nothing_can_be_learnt_it_is_said(corpus, tmp_path):
+    """One class in all folds but one, and audio that is gone: a line in the manifest, and no other probe is stopped."""
+    codec = Knows(corpus, lambda u, label: u.id)
+    by_voice = dataclasses.replace(corpus, labels={name: "odd" if name.startswith("s0") else "calm" for name in corpus.labels})
+    own, floor = probe(by_voice).run(codec)
+    assert isinstance(own, Undefined) and "are of one class" in own.reason and own == floor
+    gone = [dataclasses.replace(each, path=tmp_path / "gone.wav") if each.speaker < "s4" else each for each in corpus]
+    found = list(probe(dataclasses.replace(corpus, utterances=tuple(gone))).run(codec))
+    assert not table(found) and any("2 speakers whose audio can be read for 3 folds" in each.reason for each in found)
+
+
+def test_levels_are_those_of_the_speakers_learnt_from(corpus):
+    """One recording that is far off spoils no other of its fold."""
+    speakers, label = [each.speaker for each in corpus], np.array([CLASSES.index(corpus.labels[each.id]) for each in corpus])
+    values = np.eye(3)[label] + 0.1 * np.random.default_rng(0).standard_normal((len(label), 3))
+    made = probe(corpus)
+    assert (made._told(values, label, speakers) == label).all()
+    values[0] += 1e6
+    mates = folds_of(speakers, 3) == folds_of(speakers, 3)[0]
+    mates[0] = False
+    assert (made._told(values, label, speakers)[mates] == label[mates]).all()

@@ -12,6 +12,7 @@ from laminal import config, experiment
 from laminal.codecs.log_mel import LogMel
 from laminal.codecs.planted import Planted
 from laminal.corpora.base import Corpus, Utterance
+from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.probes.speaker_verification import SpeakerVerification
 from laminal.results import Context, Items, Results, Score, Undefined
@@ -33,9 +34,7 @@ def probe(corpus, split=None, **settings):
 
 
 def table(found):
-    return {
-        (each.setting, each.metric, each.distance, each.layer, each.layer_mode): each for each in found if isinstance(each, Score)
-    }
+    return {(each.setting, each.metric, each.distance, each.layer, each.layer_mode): each for each in found if isinstance(each, Score)}
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +140,26 @@ def test_real_speakers_are_told_apart(librispeech_mini):
     plain, head = (found["log_mel", "eer_same_recording", distance, "", ""] for distance in ("", "lda"))
     assert plain.low > 0.1 and plain.high < 0.4 and head.high < 0.25 and head.high < plain.low  # a head helps
     assert plain.clusters > 90
+
+
+def test_audio_that_is_gone_is_said_and_stops_nothing(corpus, tmp_path):
+    gone = [dataclasses.replace(each, path=tmp_path / "gone.wav") if each.speaker < "s3" else each for each in corpus]
+    found = list(probe(dataclasses.replace(corpus, utterances=tuple(gone))).run(FakeCodec()))
+    assert not table(found) and any("3 speakers whose audio can be read for 2 folds" in each.reason for each in found)
+
+
+@pytest.mark.parametrize("head", ["", "lda"])
+def test_nobody_is_embedded_by_what_his_own_fold_taught(corpus, head):
+    speakers = [f"s{row // 4}" for row in range(24)]
+    fold = np.repeat([0, 1], 12)
+    values = np.random.default_rng(0).standard_normal((24, 6)) + np.repeat(np.random.default_rng(1).standard_normal((6, 6)), 4, 0)
+    moved = values.copy()
+    moved[0] += 100
+    before, after = (probe(corpus)._embedded(each, speakers, fold, head, True) for each in (values, moved))
+    assert np.array_equal(before[1:12], after[1:12]) and not np.array_equal(before[12:], after[12:])
+
+
+def test_only_speakers_that_the_tokenizer_has_not_heard(corpus):
+    none = frozenset()
+    split = Split(frozenset({"s0"}), frozenset(), none, none, none, none)
+    assert probe(corpus, split).corpus.speakers == ("s1", "s2", "s3", "s4", "s5")

@@ -14,7 +14,7 @@ from laminal.corpora.split import make_split
 from laminal.errors import RequestError
 from laminal.features import word_features
 from laminal.measures.bootstrap import interval, multiplicities
-from laminal.measures.cka import gram, linear_cka, pseudo_values, rbf_cka
+from laminal.measures.cka import gram, linear_cka, minibatch_cka, pseudo_values, rbf_cka
 from laminal.probes.alignment_rows import METRICS
 from laminal.probes.base import Probe
 from laminal.probes.llm_words import heard_words, unfit
@@ -121,6 +121,21 @@ def test_the_interval_draws_words_through_their_pseudo_values(corpus, measured):
     np.testing.assert_allclose(block.value, pseudo, atol=1e-9)
     assert list(block.a) == words == list(block.cluster) and set(block.b) == {"given"}
     assert block.value.mean() == pytest.approx(score.value, abs=1e-9)
+
+
+def test_the_interval_over_few_mini_batches_is_students(corpus, measured):
+    measure, found = measured
+    words, x = by_hand(measure, word_features(FakeCodec(), corpus, measure.sample.types.tokens, "audio"), "1")
+    y = np.stack([measure.space.of[word] for word in words])
+    whole = len(words) // 10
+    left = []
+    for batch in range(whole):
+        kept = np.delete(np.arange(10 * whole), np.s_[10 * batch : 10 * batch + 10])
+        left.append(minibatch_cka(x[kept], y[kept], 10))
+    score = one(found, setting="text", metric="cka_minibatch", layer="1")
+    spread = np.sqrt((whole - 1) / whole * np.square(left - np.mean(left)).sum())  # the jackknife's
+    assert whole == score.clusters == 5 and score.value == pytest.approx(minibatch_cka(x, y, 10))
+    assert score.high - score.value == pytest.approx(2.776445 * spread, rel=1e-6) == score.value - score.low  # t(4)
 
 
 def test_null_delta_z_and_p_belong_together(measured):
@@ -333,6 +348,20 @@ def test_features_that_are_no_numbers_cost_their_layer_alone(corpus, measured, b
     assert said.what == "text: audio/cumulative/2" and "1 of" in said.reason.replace("2 of", "1 of")
     kept = [replace(score) for score in found.scores if score.layer in ("latent", "1", "3", "")]
     assert repr(kept) == repr([score for score in measured[1].scores if score.layer in ("latent", "1", "3", "")])
+
+
+def test_text_vectors_that_are_no_numbers_cost_their_words_alone(corpus):
+    text = spoken()
+    whole = probe(corpus, text=text).sample.types.words
+    spoilt = {word: vector.copy() for word, vector in text.of.items()}
+    lost = sorted(whole)[:2]
+    spoilt[lost[0]][1], spoilt[lost[1]][:] = np.nan, np.inf
+    found = results(probe(corpus, text=Vectors(spoilt)), FakeCodec())
+    (said,) = [each for each in found.undefined if each.what == "words"]
+    assert said.reason == f"text space given: the vectors of 2 words are not finite ({lost[0]}, {lost[1]}): left out"
+    assert one(found, setting="text", metric="cka", layer="1").n == len(whole) - 2
+    less = {word: vector for word, vector in text.of.items() if word not in lost}
+    assert repr(found.scores) == repr(results(probe(corpus, text=Vectors(less)), FakeCodec()).scores)
 
 
 def test_layers_that_do_not_vary_and_unreadable_files_are_named(corpus, tmp_path):

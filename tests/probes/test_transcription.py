@@ -125,3 +125,67 @@ def test_bad_audio_is_left_out_and_said(corpus, tmp_path):
 def test_the_twin_builds_it(corpus):
     made = experiment.probes({"transcription": config.twin("probes", "transcription")}, corpus, None)["transcription"]
     assert isinstance(made, Transcription) and made.teacher.width == 192
+
+
+def test_no_network_is_tested_on_a_sentence_that_it_has_learnt(corpus, monkeypatch):
+    """Where one sentence is everybody's it is left out of what networks learn from; where all are, nothing is measured."""
+    from laminal.probes import transcription
+
+    learnt = []
+    small = {"target": "characters", "steps": 1, "width": 8, "modes": ["cumulative"], "tested": 2}
+    plain = transcription.train
+    monkeypatch.setattr(transcription, "train", lambda items, *rest: learnt.append(len(items)) or plain(items, *rest))
+    list(probe(corpus, **small).run(FakeCodec()))
+    assert set(learnt) == {12}
+    shared = tuple(dataclasses.replace(each, text="One  for ALL!" if each.id.endswith("0") else each.text) for each in corpus)
+    learnt.clear()
+    found = table(probe(Corpus("shared", shared), **small).run(FakeCodec()))
+    assert set(learnt) == {9} and found["", "cer", "1", "cumulative"].n == 24  # tested all the same
+    learnt.clear()
+    every = tuple(dataclasses.replace(each, text=f"sentence {'abcd'[int(each.id[-1])]}") for each in corpus)
+    (own, floor) = probe(Corpus("every", every), **small).run(FakeCodec())
+    assert isinstance(own, Undefined) and "12 of 12 utterances to learn from are sentences of the tested" in own.reason and not learnt
+    assert own == floor
+
+
+def test_chance_is_of_other_words():
+    from laminal.probes.transcription import _others
+
+    said = [list("abc"), list("abc"), list("abcdef"), list("xy")]
+    assert _others(["s", "t", "t", "s"], said) == [2, 3, 0, 1]
+    assert _others(["s", "s"], [list("ab"), list("cd")]) == [1, 0] and _others(["s"], [list("ab")]) == [0]
+
+
+def test_the_scale_of_a_codec_is_no_matter(corpus):
+    """Frames are held in half precision, which has no such large numbers."""
+    scale = 1e6
+
+    class Scaled(FakeCodec):
+        def latent(self, wav):
+            return scale * super().latent(wav)
+
+        def quantize(self, latent):
+            return super().quantize(latent / scale)
+
+        def layers(self, wav_or_codes):
+            return {name: scale * layer for name, layer in super().layers(wav_or_codes).items() if name != "latent"}
+
+    small = {"steps": 3, "width": 8, "modes": ["cumulative"]}
+    plain, scaled = (table(probe(corpus, **small).run(codec)) for codec in (FakeCodec(), Scaled()))
+    assert {key for key in plain if not key[0]} == {key for key in scaled if not key[0]}
+    assert plain["", "per", "1", "cumulative"].value == pytest.approx(scaled["", "per", "1", "cumulative"].value, abs=0.02)
+
+
+def test_levels_are_those_of_the_speakers_learnt_from(corpus, monkeypatch):
+    from laminal.probes import transcription
+
+    made, given = probe(corpus), []
+    monkeypatch.setattr(transcription, "train", lambda items, *rest: given.append(items))
+    monkeypatch.setattr(transcription, "read", lambda reader, frames: given.append(frames) or [[] for _ in frames])
+    frames = [np.random.default_rng(row).standard_normal((5, 3)).astype(np.float32) for row in range(4)]
+    heard = list(made.corpus)[:4]
+    for shift in (0, 100):
+        made._written(heard, [([0, 1], [2, 3])], [each + shift * (row == 3) for row, each in enumerate(frames)], 50.0)
+    learnt = [np.concatenate([each for each, _ in items]) for items in given[::2]]
+    assert np.array_equal(*learnt) and abs(learnt[0].mean()) < 1e-6 and learnt[0].std(0) == pytest.approx(1, abs=1e-4)
+    assert np.array_equal(given[1][0], given[3][0]) and not np.array_equal(given[1][1], given[3][1])

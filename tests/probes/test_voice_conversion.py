@@ -9,6 +9,7 @@ import torch
 
 from laminal import config, experiment
 from laminal.corpora.base import Corpus, Interval, Utterance
+from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.probes.conversion_pairs import conversion_pairs
 from laminal.probes.voice_conversion import VoiceConversion, converted, fitted
@@ -123,10 +124,23 @@ def test_every_score_says_what_it_is(found):
         assert score.layer == ("" if setting else "1") and np.isfinite(score.chance) == (not setting), metric
     for each in (each for each in found[0] if isinstance(each, Items)):
         assert each.value.mean() == pytest.approx(table(found[0])[each.setting, each.metric].value)
-        assert all(a[:2] != b[:2] for a, b in zip(each.a, each.b)) and each.cluster == [a[:2] for a in each.a]
+        assert all(a[:2] != b[:2] for a, b in zip(each.a, each.b)) and each.cluster == [f"{a[:2]}|{b[:2]}" for a, b in zip(each.a, each.b)]
     results = Results(Context(run="r", codec="c", revision="1"))
     results.scores += list(table(found[0]).values())
     assert len(results.score_table()) == 12
+
+
+def test_chance_is_of_another_pair(corpus, found):
+    """By loops: what is converted, held against the recordings of the next pair of other speakers."""
+    score = table(found[0])["", "similarity_to_source"]  # the copy of the source, so its recording
+    pairs = probe(corpus).pairs
+    voices = [Slope().embed(pair.source.wav(corpus, RATE)[None])[0].double().numpy() for pair in pairs]
+    values = []
+    for row, pair in enumerate(pairs):
+        order = [(row + step) % len(pairs) for step in range(1, len(pairs))]
+        other = next((each for each in order if not set(pair.speakers) & set(pairs[each].speakers)), order[0])
+        values.append(voices[row] @ voices[other] / np.linalg.norm(voices[row]) / np.linalg.norm(voices[other]))
+    assert score.chance == pytest.approx(np.mean(values), abs=1e-3) and score.chance < 0.95 < 0.999 < score.value
 
 
 def test_pairs_lend_no_words_with_the_voice(corpus):
@@ -141,6 +155,22 @@ def test_pairs_lend_no_words_with_the_voice(corpus):
     for pair in conversion_pairs(Corpus("twice", (*corpus.utterances, *again)), 60, 2.0, 0):
         assert pair.saying is not None and pair.reference.utterance.text != pair.source.utterance.text
     assert conversion_pairs(corpus, 24, 2.0, 0) == pairs != conversion_pairs(corpus, 24, 2.0, 1)
+
+
+def test_no_reference_has_the_words_of_the_source_where_there_is_no_saying(corpus):
+    """Without alignments, and beyond the pairs that have a saying: a reference of the same words would lend them with the voice."""
+    bare = Corpus("bare", tuple(dataclasses.replace(each, words=(), text=each.text.upper()) for each in corpus))
+    pairs = conversion_pairs(bare, 12, 2.0, 0)
+    assert len(pairs) == 12 and all(pair.reference.utterance.text != pair.source.utterance.text for pair in pairs)
+    one = Corpus(
+        "one", tuple(each for each in corpus if each.id.endswith("0") or each.speaker == "s0")
+    )  # the others have one sentence each
+    for pair in conversion_pairs(one, 40, 2.0, 0):
+        assert pair.reference.utterance.text != pair.source.utterance.text
+    alike = Corpus("alike", tuple(each for each in corpus if each.id.endswith("0")))
+    assert conversion_pairs(alike, 8, 2.0, 0) == ()
+    unknown = Corpus("unknown", tuple(dataclasses.replace(each, words=(), text="") for each in alike))
+    assert len(conversion_pairs(unknown, 4, 2.0, 0)) == 4
 
 
 def test_a_saying_is_cut_at_the_same_words(corpus):
@@ -194,3 +224,26 @@ def test_the_twin_builds_it(corpus):
     made = experiment.probes({"v": config.twin("probes", "voice_conversion")}, corpus, None)["v"]
     assert isinstance(made, VoiceConversion) and len(made.pairs) == 40
     assert sum(pair.saying is not None for pair in made.pairs) == 36  # all that there are: 4 speakers, 3 sentences, 3 others
+
+
+def test_what_is_not_a_number_is_listed_and_words_without_letters_are_no_words(corpus, monkeypatch):
+    from laminal.probes import voice_conversion
+
+    class Confused(Slope):
+        def embed(self, wav, mask=None):
+            return super().embed(wav, mask) * float("nan")
+
+    found = list(probe(corpus, pairs=3, speaker=Confused()).run(Halves(0)))
+    assert not any("similarity" in metric for _, metric in table(found)) and ("", "f0_correlation") in table(found)
+    assert any(each.what.startswith("similarity_to_target") for each in found if isinstance(each, Undefined))
+    monkeypatch.setattr(voice_conversion, "Recogniser", lambda model: lambda wav: "one two")
+    mute = tuple(dataclasses.replace(each, words=(), text="..." if each.id.endswith("0") else "One, two!") for each in corpus)
+    scores = table(probe(Corpus("mute", mute), asr="any").run(Halves(0)))
+    assert scores["", "wer"].value == 0 and scores["", "wer"].n < 8
+
+
+def test_only_speakers_that_the_tokenizer_has_not_heard(corpus):
+    none = frozenset()
+    split = Split(frozenset({"s0"}), frozenset({"s1", "s2", "s3"}), none, none, none, none)
+    made = VoiceConversion(corpus, split, **SETTINGS)
+    assert {speaker for pair in made.pairs for speaker in pair.speakers} == {"s1", "s2", "s3"}

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from laminal.report import articulation, page
+from laminal.report import articulation, page, plots
 from laminal.report.board import Board
 from laminal.report.frames import Points
 from laminal.report.selection import checkpoints
@@ -184,3 +184,20 @@ def test_without_scores_there_is_no_section(tmp_path):
     store(tmp_path, Results(context, [score(probe="units", metric="bits_nominal", value=1.0)]))
     table = read_table(tmp_path / "scores.parquet")
     assert articulation.section(Board([Points("spoken", checkpoints(table, "spoken"))])) == "" and lines(table) == ""
+
+
+def test_there_is_a_picture_with_the_null_and_the_baselines(tmp_path, monkeypatch):
+    table = probed(tmp_path, values=THREE, random={"1": 0.2, "3": 0.22})
+    figure = plots.articulated(checkpoints(table))
+    (axis,) = figure.axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axis.get_lines()}
+    assert drawn["layers"] == pytest.approx([0.42, 0.3, 0.35, 0.4]) and drawn["random codebooks of the same size"] == pytest.approx(
+        [0.2, 0.22]
+    )
+    assert set(drawn["log-mel"]) == {0.5} and [tick.get_text() for tick in axis.get_xticklabels()] == ["latent", "1", "2", "3"]
+    (band,) = [each for each in axis.collections if each.get_label() == "circular shifts (95 %)"]
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((-0.03, 0.03))
+    monkeypatch.setitem(plots.STYLE, "savefig.dpi", 30)  # quicker
+    assert [path.name for path in plots.write(tmp_path, table)] == ["articulation.png"]
+    assert plots.articulated(checkpoints(table[table.metric == "null"])) is None

@@ -67,6 +67,17 @@ def test_more_is_better_and_conversion(tmp_path):
     assert "the source unconverted 0.5" in said[1] and "the target speaker's own 0.9" in said[1]
 
 
+@pytest.mark.parametrize(
+    ("metric", "best"), [("similarity_to_target", "target"), ("mcd", "target"), ("f0_correlation", "source"), ("wer", "source")]
+)
+def test_the_best_copy_is_the_end_of_the_line(tmp_path, metric, best):
+    """A target speaker's own voice and envelope are the best there can be, and the source's own melody and words."""
+    better = metric in ("similarity_to_target", "f0_correlation")
+    ends = {setting: 0.9 if (setting == best) is better else 0.1 for setting in ("source", "target")}
+    (line,) = tasks.lines(point(tmp_path, rows("voice_conversion", metric, ends, better=better, together={"1": 0.3})))
+    assert line.spans and line.way(line.together["1"]) == pytest.approx(0.25 if better else 0.75)
+
+
 def test_an_encoder_without_codes_has_its_best_layer(tmp_path):
     (said,) = tasks.said(point(tmp_path, rows(together={"latent": 0.6, "1": 0.5, "2": 0.25})))
     assert "layer 2 0.25" in said and "alone" not in said
@@ -92,3 +103,21 @@ def test_several_codecs_side_by_side(tmp_path):
     content = tasks.side_by_side(points)
     assert content.count(", each codebook alone") == 2 and content.count("<td>log-mel</td>") == 1
     assert tasks.side_by_side({}) == ""
+
+
+def test_a_teacher_that_is_worse_than_the_floor_is_no_ceiling(tmp_path):
+    """Its line would run backwards: who is better than log-mel would be called worse, and who is worst of all better than the teacher."""
+    uar = rows("paralinguistic", "uar", {"log_mel": 0.6, "teacher": 0.4}, better=True, alone={"1": 0.8, "2": 0.3}, together={"1": 0.8})
+    cer = rows(ends={"log_mel": 0.4, "teacher": 0.6}, **BOTH)
+    found = point(tmp_path, uar, cer)
+    for line in tasks.lines(found):
+        assert line.upside_down and not line.spans
+        assert {line.place(each) for each in (*line.alone.values(), *line.together.values())} == {""}
+    for said in tasks.said(found):
+        assert "the teacher is worse than log-mel" in said and "worse than log-mel;" not in said and "better than" not in said
+
+
+def test_runs_with_ends_of_their_own_keep_them(tmp_path):
+    points = {"a": point(tmp_path / "a", rows(**BOTH)), "b": point(tmp_path / "b", rows(ends={"log_mel": 0.55, "teacher": 0.2}, **BOTH))}
+    content = tasks.side_by_side(points)
+    assert "<td>a, log-mel</td><td>0.6 (" in content and "<td>b, log-mel</td><td>0.55 (" in content

@@ -1,5 +1,7 @@
 """Reconstruct and match: audio rebuilt from the first codebook alone should sound to a frozen encoder as the original does."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -29,20 +31,27 @@ class ReconstructMatchLoss(Loss):
 
     Logged: `explained`, 1 - the error over the variance of the original's frames about their crop's mean: 0 for rebuilt audio whose frames
     are that mean, 1 for frames that are alike.
-    Raises RequestError for an unknown decoder, frames of another rate than `frame_rate`, a teacher that gives no gradient.
+    Raises RequestError for an unknown decoder, frames of another rate than `frame_rate`, a teacher that is no FrameTeacher or gives no
+    gradient.
     """
 
     name = "reconstruct_match"
 
     def __init__(
-        self, teacher: FrameTeacher, width: int, sample_rate: int, frame_rate: float | int, decoder: str, filters: int,
+        self, teacher: Any, width: int, sample_rate: int, frame_rate: float | int, decoder: str, filters: int,
         residual_layers: int, transformer_layers: int, heads: int, gradient: bool,
     ) -> None:  # fmt: skip
         super().__init__()
         if decoder not in DECODERS:
             raise RequestError(f"reconstruct_match decoder {decoder!r} is unknown; use one of {', '.join(DECODERS)}")
-        self.teacher, self.frame_rate, self.gradient = Held(teacher), float(frame_rate), gradient
+        if not isinstance(teacher, FrameTeacher):
+            raise RequestError(f"reconstruct_match: {type(teacher).__name__} gives no frames to compare; take hubert, wavlm or whisper")
+        self.teacher: Held[FrameTeacher] = Held(teacher)
+        self.frame_rate, self.gradient = float(frame_rate), gradient
         self.decoder = None
+        if min(filters, heads) < 1 or min(residual_layers, transformer_layers) < 0 or (transformer_layers and width % (2 * heads)):
+            sizes = f"filters={filters} residual_layers={residual_layers} transformer_layers={transformer_layers} heads={heads}"
+            raise RequestError(f"reconstruct_match {sizes} width={width}: at least 1, 0, 0 and 1, and 2 heads must divide width")
         if decoder == "own":
             self.decoder = Rebuilder(
                 width=width, sample_rate=sample_rate, frame_rate=self.frame_rate, filters=filters, residual_layers=residual_layers,

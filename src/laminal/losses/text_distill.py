@@ -1,5 +1,7 @@
 """Text distillation: the span of a word in the first codebook should tell what a text model makes of that word in its sentence."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -21,15 +23,17 @@ class TextDistillLoss(Loss):
     pooled to make sub-tokens and frames meet. Mean over the words that the text model knows; 0, with gradient 0, where there is none.
     Held-out word types have no span, and stand as a mask in the sentences that the text model reads.
     `width`: of z_1. Logged: `cosine`, and `constant`, the mean cosine of the batch's vectors with their own mean: what a span that says
-    nothing of the word reaches.
+    nothing of the word reaches. Raises RequestError for a teacher that is no WordTeacher.
     """
 
     name = "text_distill"
     needs_sentences = True
 
-    def __init__(self, teacher: WordTeacher, width: int) -> None:
+    def __init__(self, teacher: Any, width: int) -> None:
         super().__init__()
-        self.teacher = Held(teacher)
+        if not isinstance(teacher, WordTeacher):
+            raise RequestError(f"text_distill: {type(teacher).__name__} gives no vectors of words; say teachers.text=sentences")
+        self.teacher: Held[WordTeacher] = Held(teacher)
         self.projection = nn.Linear(width, teacher.width)
         self._sentences: tuple[Sentences, ...] = ()
 

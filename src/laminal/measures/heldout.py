@@ -33,7 +33,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class InSample:
-    """PWCCA at full rank on the samples it was fitted on; `low`, `high` by the jackknife over folds; `few`: too few samples to trust."""
+    """PWCCA at full rank on the samples it was fitted on; `low`, `high` (0 to 1) by the jackknife over folds; `few`: too few samples."""
 
     value: float
     low: float
@@ -251,7 +251,8 @@ class HeldOut:
         without = np.array([_full(stats, name) for stats in self._train[name]])
         half = student(self.folds - 1) * float(np.sqrt((self.folds - 1) / self.folds * np.square(without - without.mean()).sum()))
         null = float(found[1:].mean()) if len(found) > 1 else float("nan")
-        return InSample(float(found[0]), float(found[0]) - half, float(found[0]) + half, null, few(whole.n, x.shape[1], y.shape[1]))
+        value = float(found[0])
+        return InSample(value, max(value - half, 0.0), min(value + half, 1.0), null, few(whole.n, x.shape[1], y.shape[1]))
 
 
 @dataclass(frozen=True, slots=True)

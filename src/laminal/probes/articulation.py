@@ -128,7 +128,8 @@ class Articulation:
         engine.ready()
         for column in source.columns:
             if column.name in engine.failed:
-                yield Undefined(probe=self.name, what=column.said, reason=engine.failed[column.name])
+                reason = engine.failed[column.name].replace(column.name, "it")
+                yield Undefined(probe=self.name, what=column.said, reason=reason)
         if not engine.names:
             return
         for each in shown(tracks, "tracks held out", len(tracks)):
@@ -151,10 +152,11 @@ class Articulation:
                 continue  # `run` lists it
 
     @property
-    def material(self) -> dict[str, str | int]:
-        """Say what the tracts are, which need not be of the corpus that is probed: its name and hash, for the manifest."""
-        sizes = {"tracks": len(self.corpus), "speakers": len(self.corpus.speakers)}
-        return {"corpus": self.corpus.name, "corpus_sha256": self.corpus.sha256} | sizes
+    def material(self) -> dict[str, Any]:
+        """Say what the tracts are, which need not be of the corpus that is probed: its name, hash, and bad files, for the manifest."""
+        about = {"corpus": self.corpus.name, "corpus_sha256": self.corpus.sha256, "tracks": len(self.corpus)}
+        bad = {"skipped": [list(each) for each in self.corpus.skipped]} if self.corpus.skipped else {}
+        return about | {"speakers": len(self.corpus.speakers)} | bad
 
     @cached_property
     def _refused(self) -> list[tuple[str, str]]:

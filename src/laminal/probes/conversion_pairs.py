@@ -6,6 +6,7 @@ import numpy as np
 
 from laminal.corpora.base import Corpus, Utterance
 from laminal.probes.excerpts import LEAD, Excerpt
+from laminal.probes.recognition import spoken_words
 
 SHORTEST = 0.5  # s
 TICK = 100  # to a second: where stretches begin and end
@@ -30,7 +31,7 @@ def conversion_pairs(corpus: Corpus, count: int, seconds: float, seed: int) -> t
     """Draw `count` pairs, in turn from each source speaker: those with a saying of the same words first.
 
     Stretches are the first words of an utterance, `seconds` at most (of one without aligned words its first seconds). The reference is
-    another utterance of the target speaker than the saying, or codebooks 2 .. K would bring the words too.
+    an utterance of the target speaker with other words than the source's, or codebooks 2 .. K would bring the words too.
     """
     rng = np.random.default_rng([seed, 1])
     usable = [utterance for utterance in corpus if utterance.seconds >= SHORTEST]
@@ -45,31 +46,34 @@ def conversion_pairs(corpus: Corpus, count: int, seconds: float, seed: int) -> t
         for group in said.values()
         for source in group
         for saying in group
-        if source.speaker != saying.speaker and _other(of[saying.speaker], saying)
+        if source.speaker != saying.speaker and _other(of[saying.speaker], source)
     ]
     drawn = _in_turn([alike[place] for place in rng.permutation(len(alike))], count)
-    found = [_pair(source, saying, of[saying.speaker], seconds, rng) for source, saying in drawn]
+    found = [_pair(source, saying, _other(of[saying.speaker], source), seconds, rng) for source, saying in drawn]
     mixed = [usable[place] for place in rng.permutation(len(usable))]
     for source in [source for source, _ in _in_turn([(each, each) for each in mixed], count - len(found))]:
-        others = [speaker for speaker in sorted(of) if speaker != source.speaker]
+        others = [speaker for speaker in sorted(of) if speaker != source.speaker and _other(of[speaker], source)]
         if others:
-            found.append(_pair(source, None, of[others[int(rng.integers(len(others)))]], seconds, rng))
+            found.append(_pair(source, None, _other(of[others[int(rng.integers(len(others)))]], source), seconds, rng))
     return tuple(found)
 
 
-def _pair(source: Utterance, saying: Utterance | None, target: list[Utterance], seconds: float, rng: np.random.Generator) -> Pair:
-    choice = _other(target, saying) or target
+def _pair(source: Utterance, saying: Utterance | None, choice: list[Utterance], seconds: float, rng: np.random.Generator) -> Pair:
     stretch, words = _stretch(source, seconds)
     same = None if saying is None else _stretch(saying, seconds, words)[0]
     text = " ".join(word.label for word in source.words[:words]) or (source.text if stretch.seconds >= source.seconds - 1 / TICK else "")
     return Pair(stretch, _stretch(choice[int(rng.integers(len(choice)))], seconds)[0], same, text)
 
 
-def _other(target: list[Utterance], saying: Utterance | None) -> list[Utterance]:
-    if saying is None:
-        return target
-    words = tuple(word.label for word in saying.words)
-    return [each for each in target if each.id != saying.id and tuple(word.label for word in each.words) != words]
+def _other(target: list[Utterance], source: Utterance) -> list[Utterance]:
+    """Utterances with other words than the source's; all where nobody knows its words."""
+    ways = {tuple(way) for way in _words(source) if way}
+    return [each for each in target if not ways & {tuple(way) for way in _words(each)}]
+
+
+def _words(utterance: Utterance) -> tuple[list[str], list[str]]:
+    """Aligned words, and those of the transcript: either may be missing."""
+    return [word.label for word in utterance.words], spoken_words(utterance.text)
 
 
 def _stretch(utterance: Utterance, seconds: float, count: int | None = None) -> tuple[Excerpt, int]:

@@ -19,7 +19,6 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.labelled import LabelledCorpus
 from laminal.corpora.split import Split
 from laminal.errors import DataError, RequestError
-from laminal.measures.cca import fold_of_groups
 from laminal.probes.task_features import (
     NOT_FINITE,
     CodecFrames,
@@ -30,6 +29,7 @@ from laminal.probes.task_features import (
     TeacherFrames,
     check_modes,
     column_order,
+    folds_of,
     pooled,
 )  # fmt: skip
 from laminal.probes.task_rows import column_name, mean_rows
@@ -49,7 +49,7 @@ class Paralinguistic:
     """
 
     name = "paralinguistic"
-    version = 2
+    version = 3  # 3: a frame centred on the end is left out
     metrics = {"uar": True}
 
     def __init__(
@@ -121,6 +121,10 @@ class Paralinguistic:
             for column, values in frames.items():
                 held.setdefault(column, []).append(pooled(values, source.rate, 0.0, utterance.seconds))
         names, speakers = [each.id for each in heard], [each.speaker for each in heard]
+        lack = self._lack(names, speakers)
+        if lack:
+            yield Undefined(probe=self.name, what="all", reason=lack)
+            return
         classes, label = np.unique([self.corpus.labels[name] for name in names], return_inverse=True)
         weight = 1 / np.bincount(label)[label] / len(classes)
         facts: dict[str, Any] = {"probe": self.name, "metric": "uar", "probe_version": self.version, "seed": self.seed}
@@ -134,10 +138,18 @@ class Paralinguistic:
             for each in source.also(column):
                 yield from mean_rows(facts, each, names, speakers, right, weight, 1 / len(classes), self.draws, limits=(0.0, 1.0))
 
+    def _lack(self, names: Sequence[str], speakers: Sequence[str]) -> str:
+        """Say why nothing can be told of these utterances; "" where it can."""
+        if len(set(speakers)) < self.folds:
+            return f"{len(set(speakers))} speakers whose audio can be read for {self.folds} folds; mend the audio listed"
+        fold, label = folds_of(speakers, self.folds), np.array([self.corpus.labels[name] for name in names])
+        if any(len(np.unique(label[fold != number])) < 2 for number in range(self.folds)):
+            return "the speakers of all folds but one are of one class; give speakers that are heard in several classes, or fewer folds"
+        return ""
+
     def _told(self, values: Float[np.ndarray, "u e"], label: Int[np.ndarray, " u"], speakers: Sequence[str]) -> Int[np.ndarray, " u"]:
         """Classes that are told by those who heard other speakers."""
-        names, row, sizes = np.unique(np.asarray(speakers, dtype=str), return_inverse=True, return_counts=True)
-        fold = fold_of_groups(names.tolist(), sizes.tolist(), self.folds)[row]
+        fold = folds_of(speakers, self.folds)
         found = np.zeros(len(values), dtype=np.int64)
         for number in range(self.folds):
             level = Level.of([values[fold != number]])

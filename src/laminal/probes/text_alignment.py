@@ -39,12 +39,13 @@ SHOWN = 5  # words named in an error
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Word types that have a text vector, their tokens, and their vectors in the three spaces, in one order."""
+    """Word types that have a text vector, their tokens, and their vectors in the three spaces, in one order; `lacks`: what has none."""
 
     types: Types
     text: Float[np.ndarray, "w d"]
     random: Float[np.ndarray, "w d"]
     phones: Float[np.ndarray, "w phones"]
+    lacks: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class TextAlignment:
     """
 
     name = "text_alignment"
-    version = 1
+    version = 2
     metrics = METRICS
 
     def __init__(
@@ -113,6 +114,8 @@ class TextAlignment:
         if isinstance(sample, Undefined):
             yield sample
             return
+        if sample.lacks:
+            yield Undefined(probe=self.name, what="words", reason=sample.lacks)
         for slice in self.slices:
             found = word_features(codec, self.corpus, sample.types.tokens, slice, self.cache)
             yield from self._slice(sample, found, "text", self.modes, {"slice": slice})
@@ -143,6 +146,10 @@ class TextAlignment:
         """Words and vectors, chosen once: every checkpoint is measured on the same. Raises RequestError where no word has a vector."""
         said = candidates(self.corpus, self.least)
         vectors, there = self.space.vectors(list(said))
+        finite = np.isfinite(vectors).all(1)
+        broken = [word for row, word in enumerate(said) if there[row] and not finite[row]]
+        there = there & finite
+        lacks = f"text space {self.space.name}: the vectors of {len(broken)} words are not finite ({', '.join(broken[:SHOWN])}): left out"
         kept = {word: row for row, word in enumerate(said) if there[row]}
         if said and not kept:
             few = ", ".join(list(said)[:SHOWN])
@@ -156,7 +163,7 @@ class TextAlignment:
         types = drawn({word: said[word] for word in kept}, self.words, self.tokens, self.seed)
         text = vectors[[kept[word] for word in types.words]]
         random = np.random.default_rng([self.seed, 14]).standard_normal(text.shape)
-        return Sample(types, text, random, phone_counts(types.words))
+        return Sample(types, text, random, phone_counts(types.words), lacks if broken else "")
 
     def _slice(
         self, sample: Sample, found: WordFeatures, setting: str, modes: Sequence[Mode], keys: Keys

@@ -46,6 +46,12 @@ class Material:
     codebooks: int
 
 
+def level_ends(value: Float[np.ndarray, " k"], drawn: Float[np.ndarray, "draws k"], clusters: int) -> Ends:
+    """Interval of levels, which end at -1 and 1, by draws of their clusters."""
+    low, high = stretched(value, *interval(drawn), clusters)
+    return low.clip(-1, 1), high.clip(-1, 1)
+
+
 class Rows:
     """All rows of one codec. Levels: bootstrap over clusters, stretched for their number; differences: t over the clusters' own values."""
 
@@ -95,9 +101,7 @@ class Rows:
         yield _exact(material.codebooks, self.common | {"metric": "codebooks", "unit": "codebooks"})
 
     def _ends(self, value: Float[np.ndarray, " k"], drawn: Float[np.ndarray, "draws k"]) -> Ends:
-        """Interval of levels, which end at -1 and 1."""
-        low, high = stretched(value, *interval(drawn), len(self.clusters))
-        return low.clip(-1, 1), high.clip(-1, 1)
+        return level_ends(value, drawn, len(self.clusters))
 
     def _difference(self, metric: str, at: int, other: int, facts: Mapping[str, Any]) -> Score:
         value = float(self.held.values[at] - self.held.values[other])

@@ -30,6 +30,7 @@ from laminal.probes.task_features import (
     check_modes,
     column_order,
     folds_of,
+    halved,
     unheard,
 )  # fmt: skip
 from laminal.probes.task_rows import column_name, mean_rows
@@ -40,20 +41,21 @@ from laminal.results import Items, Score, Undefined
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
 LONGEST = 30.0  # s: longer utterances are left out, they would fill a batch alone
 FEWEST = 2  # utterances in a fold
-KEPT = np.float16  # half the memory of a hidden state, whose rounding is far below what a codebook drops
+LEFT = 0.5  # of the utterances to learn from, at least, when those of tested sentences are taken out
 
 
 class Transcription:
     """Error rates of a small CTC network on every layer, each codebook alone, log-mel (floor) and a teacher (ceiling).
 
     Utterances of speakers that the tokenizer has not heard, in turn from each, are cut by speaker into `folds`; a network that is trained
-    on the others writes down each of the last `tested` folds. `cer` and `wer` (target: characters; lower case, letters, apostrophe and
-    blank), or `per` (phones of the alignment, silence left out): edits over symbols, of all utterances over all of them. Intervals resample
-    the tested speakers, with the networks held. Chance is what is written of another speaker's utterance, the one nearest in length.
+    on the others writes down each of the last `tested` folds. It does not learn from sentences that the tested speakers say too, or it
+    would know them by heart. `cer` and `wer` (target: characters; lower case, letters, apostrophe and blank), or `per` (phones of the
+    alignment, silence left out): edits over symbols, of all utterances over all of them. Intervals resample the tested speakers, with the
+    networks held. Chance is what is written of another speaker's utterance of other words, the one nearest in length.
     """
 
     name = "transcription"
-    version = 2
+    version = 3  # 3: no network is tested on a sentence that it has learnt
     metrics = {"cer": True, "wer": True, "per": True}
 
     def __init__(
@@ -122,26 +124,48 @@ class Transcription:
                 continue
             heard.append(utterance)
             for column, values in frames.items():
-                held.setdefault(column, []).append(values.astype(KEPT))
-        fold = folds_of([utterance.speaker for utterance in heard], self.folds)
+                held.setdefault(column, []).append(halved(values))
+        speakers = [utterance.speaker for utterance in heard]
+        if len(set(speakers)) < self.folds:
+            reason = f"{len(set(speakers))} speakers whose audio can be read for {self.folds} folds; mend the audio listed"
+            yield Undefined(probe=self.name, what="all", reason=reason)
+            return
+        lessons, lack = self._lessons(heard, folds_of(speakers, self.folds))
+        if lack:
+            yield Undefined(probe=self.name, what="all", reason=lack)
+            return
         for column in track(column_order(held), "layers to transcribe", len(held)):
-            frames_of = [values.astype(np.float32) for values in held.pop(column)]
+            frames_of = [values.astype(np.float32, copy=False) for values in held.pop(column)]
             if not all(np.isfinite(values).all() for values in frames_of):
                 yield Undefined(probe=self.name, what=column_name(column), reason=NOT_FINITE)
                 continue
-            written = self._written(heard, fold, frames_of, source.rate)
+            written = self._written(heard, lessons, frames_of, source.rate)
             for each in source.also(column):
                 yield from self._rows(each, heard, written)
 
+    def _lessons(self, heard: Sequence[Utterance], fold: Int[np.ndarray, " u"]) -> tuple[list[tuple[list[int], list[int]]], str]:
+        """Give for each network the utterances that it learns from and those that it is tested on, and why there is no such."""
+        said = [tuple(spoken_words(each.text)) or tuple(symbols_of(each, self.target)) for each in heard]
+        found = []
+        for tested in range(self.folds - self.tested, self.folds):
+            rows = np.flatnonzero(fold == tested).tolist()
+            known, others = {said[row] for row in rows}, np.flatnonzero(fold != tested).tolist()
+            inside = [row for row in others if said[row] not in known]
+            if len(inside) < LEFT * len(others):
+                reason = f"{len(others) - len(inside)} of {len(others)} utterances to learn from are sentences of the tested speakers too"
+                return [], f"{reason}; give speech in which people say different things"
+            found.append((inside, rows))
+        return found, ""
+
     def _written(
-        self, heard: Sequence[Utterance], fold: Int[np.ndarray, " u"], frames: list[Float[np.ndarray, "_ d"]], rate: float
-    ) -> dict[int, list[int]]:
+        self, heard: Sequence[Utterance], lessons: Sequence[tuple[list[int], list[int]]], frames: list[Float[np.ndarray, "_ d"]],
+        rate: float,
+    ) -> dict[int, list[int]]:  # fmt: skip
         """Write each tested utterance down, by its place, as numbers of symbols from 1."""
         number = {symbol: place for place, symbol in enumerate(self.alphabet, start=1)}
         said = [[number[symbol] for symbol in symbols_of(utterance, self.target)] for utterance in heard]
         found: dict[int, list[int]] = {}
-        for tested in range(self.folds - self.tested, self.folds):
-            inside, rows = np.flatnonzero(fold != tested).tolist(), np.flatnonzero(fold == tested).tolist()
+        for inside, rows in lessons:
             level = Level.of(frames[row] for row in inside)
             items = [(level(frames[row]), said[row]) for row in inside]
             reader = train(items, len(self.alphabet), rate, self.size, self.seed)
@@ -153,7 +177,7 @@ class Transcription:
         hypotheses = ["".join(self._symbols(written[row])) for row in rows] if self.target == "characters" else []
         symbols = [self._symbols(written[row]) for row in rows]
         references = [symbols_of(heard[row], self.target) for row in rows]
-        others = _others([heard[row].speaker for row in rows], [len(each) for each in references])
+        others = _others([heard[row].speaker for row in rows], references)
         measures: dict[str, tuple[list[Any], list[Any]]] = {"cer" if self.target == "characters" else "per": (references, symbols)}
         if hypotheses:
             measures["wer"] = ["".join(each).split() for each in references], [each.split() for each in hypotheses]
@@ -178,10 +202,11 @@ def symbols_of(utterance: Utterance, target: str) -> list[str]:
     return list(" ".join(word for word in words if word))
 
 
-def _others(speakers: Sequence[str], sizes: Sequence[int]) -> list[int]:
-    """For each utterance the one of another speaker that is nearest to it in length; the next one where there is one speaker."""
+def _others(speakers: Sequence[str], said: Sequence[Sequence[str]]) -> list[int]:
+    """For each utterance the one of another speaker and other words that is nearest to it in length; where there is none, another."""
     found = []
     for row, speaker in enumerate(speakers):
-        apart = [other for other in range(len(speakers)) if speakers[other] != speaker] or [(row + 1) % len(speakers)]
-        found.append(min(apart, key=lambda other: (abs(sizes[other] - sizes[row]), other)))
+        strange = [other for other in range(len(speakers)) if said[other] != said[row]]
+        apart = [other for other in strange if speakers[other] != speaker] or strange or [(row + 1) % len(speakers)]
+        found.append(min(apart, key=lambda other: (abs(len(said[other]) - len(said[row])), other)))
     return found

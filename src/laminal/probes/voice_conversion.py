@@ -27,7 +27,7 @@ from laminal.measures.pitch import Pitch, f0_correlation, pitch
 from laminal.measures.warping import warped_mcd
 from laminal.probes.conversion_pairs import Pair, conversion_pairs
 from laminal.probes.excerpts import Excerpt
-from laminal.probes.recognition import Recogniser, word_error_rate
+from laminal.probes.recognition import Recogniser, spoken_words, word_error_rate
 from laminal.probes.task_features import unheard
 from laminal.progress import track
 from laminal.results import Items, Score, Undefined
@@ -39,9 +39,12 @@ UNITS = {
     "mcd": ("dB", False), "wer": ("fraction", False),
 }  # fmt: skip
 WITHOUT = {
-    "mcd": "no other speaker says the same aligned words", "wer": "no text is known",
-    "f0_correlation": "the source has fewer than 10 voiced frames",
-}  # fmt: skip
+    "mcd": "no other speaker says the same aligned words, or the decoded audio is silent or not finite",
+    "wer": "no words are known, or the decoded audio is not finite",
+    "f0_correlation": "the source has fewer than 10 voiced frames, or the decoded audio is not finite",
+} | dict.fromkeys(
+    ("similarity_to_target", "similarity_to_source"), "the decoded audio, or what the speaker teacher makes of it, is not finite"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class VoiceConversion:
     """
 
     name = "voice_conversion"
-    version = 2
+    version = 3  # 3: no reference has the words of the source
     metrics = dict.fromkeys(UNITS, True) | {f"{setting}/{metric}": False for setting in (SOURCE, TARGET) for metric in UNITS}
 
     def __init__(
@@ -194,7 +197,7 @@ class VoiceConversion:
                 found["f0_correlation"][side, row] = _melody(held.source, sound)
                 if held.saying is not None and against is not None:
                     found["mcd"][side, row] = warped_mcd(held.saying.cepstra, against.cepstra)
-                if self.asr is not None and held.pair.text:
+                if self.asr is not None and spoken_words(held.pair.text):
                     found["wer"][side, row] = word_error_rate(held.pair.text, text[row])
         for metric, values in found.items():
             yield from self._row(originals, metric, values, setting, layer)
@@ -205,7 +208,7 @@ class VoiceConversion:
         rows = np.flatnonzero(np.isfinite(values[0])).tolist()
         if len(rows) < len(originals):
             what = f"{metric} {layer or setting}: {len(originals) - len(rows)} of {len(originals)} pairs"
-            yield Undefined(probe=self.name, what=what, reason=f"{WITHOUT.get(metric, '')} or the decoded audio is not finite".strip())
+            yield Undefined(probe=self.name, what=what, reason=WITHOUT[metric])
         if len(rows) < FEWEST:
             return
         pairs = [originals[row].pair for row in rows]
@@ -224,7 +227,7 @@ class VoiceConversion:
         )  # fmt: skip
         yield Items(
             **facts, a=[pair.source.name for pair in pairs], b=[pair.reference.name for pair in pairs],
-            cluster=[pair.speakers[0] for pair in pairs], value=values[0, rows],
+            cluster=["|".join(pair.speakers) for pair in pairs], value=values[0, rows],
         )  # fmt: skip
 
     def _heard(self, originals: Sequence[Original], made: Sequence[Sound | None]) -> list[str]:
@@ -268,4 +271,4 @@ def _melody(source: Sound, made: Sound) -> float:
 
 def _cosine(a: Float[np.ndarray, " e"], b: Float[np.ndarray, " e"]) -> float:
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 0 else 0.0
+    return 0.0 if size == 0 else float(a @ b) / size  # not a number where an embedding is none: listed, not 0

@@ -1,4 +1,4 @@
-"""Pictures for papers: plots/*.png of layer curves, checkpoint by layer, codebook health and training."""
+"""Pictures for papers: plots/*.png of layer curves, articulation, text alignment, checkpoint by layer, codebook health and training."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from laminal.atomic import replacing
-from laminal.report import frames, text_alignment, words
+from laminal.report import articulation, frames, text_alignment, words
 from laminal.report.headlines import SETTINGS
 from laminal.report.selection import Checkpoint, Reading, checkpoints
 from laminal.results import layer_order
@@ -28,10 +28,19 @@ def write(folder: Path, scores: pd.DataFrame, training: Sequence[dict[str, str]]
     points = checkpoints(scores)
     made: list[Path] = []
     with matplotlib.rc_context(STYLE):
-        for name, draw in {"layer_curves": layer_curves, "layer_map": layer_map, "codebooks": codebooks, "text_alignment": aligned}.items():
+        for name, draw in (BY_LAYER | {"layer_map": layer_map, "codebooks": codebooks}).items():
             made += _saved(folder / "plots" / f"{name}.png", draw, points) if points else []
         made += _saved(folder / "plots" / "training.png", training_curves, frames.training(training))
     return made
+
+
+def write_by_layer(folder: Path, scores: pd.DataFrame) -> list[Path]:
+    """Draw what shows each probing's layers (BY_LAYER) into folder/plots; returns the files."""
+    import matplotlib
+
+    points = checkpoints(scores)
+    with matplotlib.rc_context(STYLE):
+        return [path for name, draw in BY_LAYER.items() if points for path in _saved(folder / "plots" / f"{name}.png", draw, points)]
 
 
 def layer_curves(points: Sequence[Checkpoint]) -> Any:
@@ -101,6 +110,31 @@ def codebooks(points: Sequence[Checkpoint]) -> Any:
     return figure
 
 
+def articulated(points: Sequence[Checkpoint]) -> Any:
+    """Held-out PWCCA with the tract at the last checkpoint, the band of its circular shifts (grey), baselines without layers dashed."""
+    point = points[-1]
+    probe, metric = articulation.PROBE, articulation.METRIC
+    layers = [name for name in ("latent", *point.layers(probe, metric)) if point.find(probe, metric, layer=name)]
+    if not layers:
+        return None
+    figure, axis = _figure(1, 1, (6.4, 3.4))
+    band = [(place, each) for place, name in enumerate(layers) if (each := point.find(probe, "null", layer=name))]
+    low, high = [each.low for _, each in band], [each.high for _, each in band]
+    axis.fill_between([place for place, _ in band], low, high, color="#8a939d", alpha=0.35, linewidth=0, label="circular shifts (95 %)")
+    named = {"": articulation.CODEC, **articulation.BESIDE}
+    for colour, (setting, label) in zip(COLOURS.values(), named.items()):
+        _band(axis, [point.find(probe, metric, setting, name) for name in layers], colour, label)
+    for colour, (setting, label) in zip(("#b5478f", "#7a6a00"), articulation.FLAT.items()):
+        level = point.find(probe, metric, setting)
+        if level is not None:
+            axis.axhline(level.value, color=colour, linestyle="--", linewidth=0.8, label=label)
+    axis.set(ylabel="held-out PWCCA", xlabel="codebooks accumulated" if articulation.ground(point).accumulated else "layer")
+    every = 1 + len(layers) // 24  # names of 46 codebooks would lie on each other
+    axis.set_xticks(range(0, len(layers), every), layers[::every])
+    axis.legend(fontsize=7, ncols=2, title=point.label or None, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
 def aligned(points: Sequence[Checkpoint]) -> Any:
     """CKA with the text space at the last checkpoint, its null of permutations (grey) and what stands in the place of speech (dashes)."""
     point = points[-1]
@@ -122,6 +156,9 @@ def aligned(points: Sequence[Checkpoint]) -> Any:
     axis.set_xticks(range(len(layers)), layers)
     axis.legend(fontsize=7, ncols=2, title=point.label or None, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
+
+
+BY_LAYER: dict[str, Callable[[Any], Any]] = {"layer_curves": layer_curves, "articulation": articulated, "text_alignment": aligned}
 
 
 def training_curves(table: pd.DataFrame) -> Any:

@@ -77,7 +77,18 @@ class Line:
 
     @property
     def spans(self) -> bool:
-        """Whether floor and ceiling are told apart: else nothing can lie between them."""
+        """Whether the ceiling is told to be better than the floor: else nothing can lie between them."""
+        return self._apart and not self.upside_down
+
+    @property
+    def upside_down(self) -> bool:
+        """Whether what should be the ceiling is told to be worse than the floor, as a teacher can be that knows little of a task."""
+        if not self._apart or self.floor is None or self.ceiling is None:
+            return False
+        return (self.ceiling.value < self.floor.value) is not _lower_is_better(self)
+
+    @property
+    def _apart(self) -> bool:
         return self.floor is not None and self.ceiling is not None and self.floor.apart(self.ceiling)
 
     def way(self, number: Number) -> float:
@@ -137,6 +148,8 @@ def said(point: Checkpoint) -> Iterator[str]:
         parts = [_clause(line, point, layer, number, alone) for layer, number, alone in _told(line)]
         ends = "; ".join(f"{name} {end.said}" for name, end in _ends(line))
         between = "" if line.spans or not ends else ", which intervals do not tell apart"
+        if line.upside_down:
+            between = f": {line.task.ceiling[1]} is worse than {line.task.floor[1]}, so nothing lies between them"
         yield f"{line.task.label}: {'; '.join(parts)}{f' ({ends}{between})' if ends else ''}."
 
 
@@ -275,8 +288,12 @@ def numbers_of(points: Mapping[str, Checkpoint]) -> str:
                 rows += [
                     [", ".join(part for part in (run, name) if part), end.said, *[""] * (len(layers) - 1)] for name, end in _ends(line)
                 ]
-        if task.probe != "voice_conversion":  # the ends are the same for all codecs
-            rows += [[name, end.said, *[""] * (len(layers) - 1)] for name, end in _ends(next(iter(mine.values())))]
+        if task.probe != "voice_conversion":
+            ends = {run: _ends(line) for run, line in mine.items()}
+            alike = all(each == ends[next(iter(ends))] for each in ends.values())  # not where runs are tested on other speakers
+            for run, each in list(ends.items())[: 1 if alike else None]:
+                named = "" if alike else run
+                rows += [[", ".join(part for part in (named, name) if part), end.said, *[""] * (len(layers) - 1)] for name, end in each]
         made.append(f"<h4>{html.text(task.label)}</h4>{html.table(['', *layers], rows)}")
     return "".join(made)
 
