@@ -128,5 +128,8 @@ def test_the_results_are_those_of_the_demo():
             number = re.match(r"-?[\d.]+", said)[0]
             digits = len(number.partition(".")[2])
             assert f"{value:.{digits}f}" == number, (name, said, value)
+        if bounds := re.search(r"\((-?[\d.]+) to (-?[\d.]+)\)", told[name][1]):
+            digits = len(bounds[1].partition(".")[2])
+            assert bounds.groups() == (f"{last.low:.{digits}f}", f"{last.high:.{digits}f}"), (name, last.low, last.high)
         moved = last.change_high < 0 or last.change_low > 0
         assert ("beyond the interval" in told[name][1]) == moved, name
