@@ -73,8 +73,8 @@ def several(rule: Rule, count: int | None = None) -> Rule:
 
 
 TINY = 1e-12  # above 0
-# not 16-mixed: its gradients would be clipped while they are scaled; nor 16-true, bf16-true: codebooks and their statistics would be too
-PRECISIONS = ("32-true", "32", "bf16-mixed", "64-true")
+# not 16-mixed: gradients would be clipped while they are scaled; nor 16-true, bf16-true, 64-true: codebooks are float32
+PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16")
 POWERS = [2**power for power in range(1, 21)]
 RULES = {
     "seed": whole(0, 2**32 - 1),  # what the random generators take
