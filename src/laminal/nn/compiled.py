@@ -3,11 +3,14 @@
 import os
 import shutil
 
+import torch
+
 from laminal.errors import RequestError
 from laminal.nn.tokenizer import TrainedTokenizer
 
 DEFAULT = "inductor"  # of `true`
 COMPILERS = ("g++", "c++", "clang++")
+PIECES = 64  # most compiled forms of one function: transformers' convolutions are one, and torch's own 8 leaves most of them as they are
 
 
 def checked_backend(asked: bool | str | None) -> str | None:
@@ -18,8 +21,6 @@ def checked_backend(asked: bool | str | None) -> str | None:
     if asked is None or asked is False:
         return None
     name = DEFAULT if asked is True else str(asked)
-    import torch
-
     known = torch.compiler.list_backends(exclude_tags=())
     if name not in known:
         raise RequestError(f"trainer.compile={name}: torch has {', '.join(known)}; name one of them, or give true, or null for none")
@@ -35,8 +36,11 @@ def compile_networks(tokenizer: TrainedTokenizer, backend: str) -> None:
     """Compile encoder and decoder in place, each at its first call and again for each further length; parameters keep their names.
 
     The quantizer stays as it is (its codes branch on data), and so do teachers and discriminators. A copy, an export and a checkpoint are
-    of the plain modules.
+    of the plain modules. The causal convolutions of transformers reckon their padding from a tensor, where torch breaks the graph: what is
+    compiled is the pieces between.
     """
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, PIECES)
     for network in (tokenizer.encoder, tokenizer.decoder):
         network.compile(backend=backend, dynamic=False)
 
