@@ -1,7 +1,7 @@
 """Are the shipped teachers worth distilling from? Students of them against students of random networks of the same shape.
 
-python scripts/distill_teachers.py --speech DIR --librispeech DIR [--steps 400] [--seeds 0,1,2] [--out results/distillation.json]: about
-8 minutes of one core a seed. What --out holds already is not done again.
+python scripts/distill_teachers.py --speech DIR --librispeech DIR [--steps 400] [--seeds 0,1,2] [--tasks voice,phones]
+[--out results/distillation.json]: about 8 minutes of one core a seed. What --out holds already is not done again.
 
 A student is the laptop tokenizer's encoder and quantizer, trained without decoder or any loss on the waveform, on the real speech of
 --speech (audio alone, as librispeech-untranscribed), which no teacher has heard. Each teacher has students of its own: semantic_distill
@@ -219,6 +219,7 @@ def main() -> None:
     parser.add_argument("--librispeech", required=True, help="aligned LibriSpeech of other speakers, as librispeech-mini")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", default="0,1,2", help="seeds of students and of random networks")
+    parser.add_argument("--tasks", default="voice,phones", help="which of the two teachers")
     parser.add_argument("--out", type=Path, default=Path("results/distillation.json"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -230,7 +231,7 @@ def main() -> None:
     if asked.out.is_file():
         held = json.loads(asked.out.read_text(encoding="utf-8"))
         table = held if held["steps"] == asked.steps and held["speakers"] == table["speakers"] else table
-    for name in ("voice", "phones"):
+    for name in asked.tasks.split(","):
         task = TASKS[name]
         for seed in seeds:
             done = table["seeds"].setdefault(str(seed), {})
