@@ -29,6 +29,8 @@ FLOORS = [
         "cli",
         "training",
         "checkpoints",
+        "stopping",
+        "push",
         "validation",
         "probing",
         "commands",

@@ -20,6 +20,7 @@ log = logging.getLogger("laminal")
 class ProbeCallback(lightning.Callback):
     """Run `probes` on the live tokenizer: by epochs after the first, every `every_epochs`-th and the last, by steps every `every_steps`.
 
+    With `optimizer.ema` it is the mean of the tokenizer's weights that is probed.
     Scores and items go into `folder` (scores.parquet, items.parquet), to the sinks, and as `probe/...` into `metrics`, by which checkpoints
     are ranked. The last epoch is probed wherever anything is. A probe that raises is reported and leaves the training alone, and so does
     one that draws from a global random generator: it is put back. With several processes rank 0 probes while the others wait, so that
@@ -48,6 +49,7 @@ class ProbeCallback(lightning.Callback):
         self.after = after
         self.probed_step = -1
         self.metrics: dict[str, float] = {}  # scores of `probed_step`, the same on every rank
+        self.directions: dict[str, bool | None] = {}  # whether higher is better, of each of them
         self.seconds: list[dict[str, Any]] = []  # wall time by probe and step: into the manifest
         self.undefined: list[dict[str, str]] = []  # scores of the last probing that could not be computed, with reasons
 
@@ -78,17 +80,18 @@ class ProbeCallback(lightning.Callback):
     def probe(self, trainer: lightning.Trainer, task: TokenizerTask) -> None:
         """Probe the tokenizer as it is now."""
         self.probed_step = task.generator_step
-        metrics: dict[str, float] = {}
+        found: tuple[dict[str, float], dict[str, bool | None]] = ({}, {})
         if trainer.is_global_zero:
             before = get_rng()
             try:
-                metrics = self._probed(trainer, task, before)
+                results = self._probed(trainer, task, before)
+                found = headline_metrics(results), directions(results)
             finally:
                 set_rng(before)
-        self.metrics = trainer.strategy.broadcast(metrics)
+        self.metrics, self.directions = trainer.strategy.broadcast(found)
 
-    def _probed(self, trainer: lightning.Trainer, task: TokenizerTask, before: dict[str, Any]) -> dict[str, float]:
-        codec = codec_of(task.tokenizer)
+    def _probed(self, trainer: lightning.Trainer, task: TokenizerTask, before: dict[str, Any]) -> Results:
+        codec = codec_of(task.evaluated)
         context = replace(
             self.context, revision=codec.revision, ckpt_sha256=codec.revision, epoch=trainer.current_epoch, step=task.generator_step
         )
@@ -99,7 +102,7 @@ class ProbeCallback(lightning.Callback):
                 ", ".join(self.probes), context.step,
             )  # fmt: skip
         self._report(results)
-        return headline_metrics(results)
+        return results
 
     def _report(self, results: Results) -> None:
         for name, reason in results.failures.items():
@@ -122,6 +125,11 @@ class ProbeCallback(lightning.Callback):
 def headline_metrics(results: Results) -> dict[str, float]:
     """Name scores of the defaults (distance, slice, split, cumulative) as `probe/<probe>/<setting>/<metric>/L00`."""
     return {key(score): score.value for score in results.scores if "@" not in key(score)}
+
+
+def directions(results: Results) -> dict[str, bool | None]:
+    """Say of the same scores whether higher is better; None where neither direction is."""
+    return {key(score): score.higher_is_better for score in results.scores if "@" not in key(score)}
 
 
 def _task(module: lightning.LightningModule) -> TokenizerTask:

@@ -16,6 +16,7 @@ from torch import Tensor
 from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
 from laminal.losses.objective import Objective
+from laminal.nn.average import Average
 from laminal.nn.tokenizer import TrainedTokenizer
 
 VALIDATED = ("waveform", "mel")  # losses that validation reports
@@ -33,6 +34,7 @@ class OptimizerSettings:
     warmup_steps: int
     final_lr: float
     clip: float  # largest gradient norm; 0: no limit
+    ema: float | None = None  # decay of the mean of the tokenizer's weights that is validated, probed and exported; null: the weights are
 
     def factor(self, step: int, total: int) -> float:
         """Share of the full rate at generator step `step` of `total`."""
@@ -47,6 +49,8 @@ class TokenizerTask(lightning.LightningModule):
 
     `generator_step` counts optimizer steps of the generator: Lightning's `global_step` counts those of all optimizers.
     `start_up()` gives batches of no training step: they fit the losses' constants and start the codebooks.
+    With `optimizer.ema` the mean of the tokenizer's weights (not of the losses' heads) is what `evaluated` gives; the training never
+    sees it.
     """
 
     def __init__(
@@ -72,6 +76,8 @@ class TokenizerTask(lightning.LightningModule):
         self.start_up = start_up
         self.norms_until, self.norms_every = norms_until, norms_every
         self.generator_step = 0
+        self.average = Average(tokenizer, optimizer.ema) if optimizer.ema else None
+        self.origin: str | None = None  # hash of the published weights that it starts from, if any
         self.facts: dict[str, str] = {}  # of the run, for its checkpoints: its id at W&B
         self._micro = 0  # batches since the last optimizer step
         self._restored_rng: dict[str, Any] | None = None
@@ -86,6 +92,11 @@ class TokenizerTask(lightning.LightningModule):
     def batches(self) -> int:
         """Count the batches that were trained on."""
         return self.generator_step * self.accumulate + self._micro
+
+    @property
+    def evaluated(self) -> TrainedTokenizer:
+        """What is validated, probed and exported: the tokenizer, or the mean of its weights."""
+        return self.tokenizer if self.average is None else self.average.network(self.tokenizer)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One AdamW for tokenizer and loss heads, one for the discriminators where there are any."""
@@ -131,6 +142,8 @@ class TokenizerTask(lightning.LightningModule):
             self.manual_backward(terms.total / self.accumulate)
         if last:
             shown["train/gradient_norm"] = self._step(optimizers[0])
+            if self.average is not None:
+                self.average.update(self.tokenizer, self.generator_step)
         if len(optimizers) > 1 and self.objective.judged(self.generator_step):
             with self._unsynchronised(not last):
                 loss = self.objective.discriminator(out, batch, self.generator_step)
@@ -148,7 +161,7 @@ class TokenizerTask(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the reconstruction terms on fixed crops of held-out speakers."""
-        out = self.tokenizer(batch.wav, batch.mask)
+        out = self.evaluated(batch.wav, batch.mask)
         for name in VALIDATED:
             if name in self.objective.losses:
                 self.log(f"val/{name}", self.objective.losses[name](out, batch), batch_size=len(batch.wav), logger=False, sync_dist=True)
@@ -156,6 +169,8 @@ class TokenizerTask(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out: the step, the random generators, how to build the tokenizer, and a step that is half done."""
         checkpoint["laminal"] = {"generator_step": self.generator_step, "rng": get_rng(), "tokenizer": self.recipe, "facts": self.facts}
+        if self.average is not None:
+            checkpoint["laminal"]["average"] = self.average.state()
         if not self.at_step_end:
             gradients = {name: parameter.grad for name, parameter in self.named_parameters() if parameter.grad is not None}
             checkpoint["laminal"] |= {"micro": self._micro, "gradients": gradients}
@@ -169,6 +184,13 @@ class TokenizerTask(lightning.LightningModule):
         if other:
             said = ", ".join(f"{name}: {own['tokenizer'].get(name)} there, {self.recipe.get(name)} in config.yaml" for name in other)
             raise RequestError(f"the checkpoint holds another tokenizer ({said}); put back the config.yaml that the run was started with")
+        if ("average" in own) != (self.average is not None):
+            there, here = ("with", "without") if "average" in own else ("without", "with")
+            raise RequestError(
+                f"the checkpoint is of a run {there} optimizer.ema, config.yaml {here} it; put back the one that it was started with"
+            )
+        if self.average is not None:
+            self.average.restore(own["average"])
         self.generator_step = own["generator_step"]
         self._micro = own.get("micro", 0)
         self._restored_rng, self._restored_gradients = own["rng"], own.get("gradients", {})

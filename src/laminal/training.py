@@ -26,11 +26,14 @@ from laminal.errors import RequestError
 from laminal.lexicon.pairs import near_homophones, pair_hash, synonyms, synonyms_core
 from laminal.losses.objective import build as build_objective
 from laminal.metrics import Metrics, Sink
+from laminal.nn import compiled
 from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
 from laminal.nn.recipes import tokenizer_of
+from laminal.nn.start_from import start_from
 from laminal.probes.listening import write_listening
 from laminal.results import Results
+from laminal.stopping import Stopping
 from laminal.stored import material
 from laminal.task import OptimizerSettings, TokenizerTask
 from laminal.words import tokens
@@ -108,8 +111,8 @@ class EpochLoader:
         return iter(loader(self.crops, start, (start // self.epoch + 1) * self.epoch, self.workers))
 
 
-def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None = None) -> TokenizerTask:
-    """Build the task that `config` describes."""
+def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None = None, anew: bool = True) -> TokenizerTask:
+    """Build the task that `config` describes; `anew`: it starts at step 0, with the weights of `init` where that names a codec."""
     recipe = plain(config.tokenizer)
     losses = {name: section for name, section in plain(config.losses).items() if section is not None}
     total = config.trainer.epochs * config.trainer.steps_per_epoch
@@ -120,7 +123,8 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
     lightning.seed_everything(config.seed, verbose=False)  # the losses' heads draw from the global generator
     tokenizer, objective = tokenizer_of(recipe), build_objective(losses, balancer)
     objective.check(tokenizer.frame_rate)
-    return TokenizerTask(
+    origin = start_from(tokenizer, str(config.init)) if anew and config.get("init") is not None else None
+    task = TokenizerTask(
         tokenizer,
         objective,
         OptimizerSettings(**plain(config.optimizer)),
@@ -131,6 +135,10 @@ def task_of(config: DictConfig, start_up: Callable[[], Iterator[Batch]] | None =
         norms_until=config.log.gradient_norms_until,
         norms_every=config.log.gradient_norms_every,
     )
+    task.origin = origin
+    if backend := compiled.checked_backend(config.trainer.get("compile")):
+        compiled.compile_networks(tokenizer, backend)  # the task has made its copies: they stay plain
+    return task
 
 
 def run(config: DictConfig, folder: Path, resume: bool) -> int:
@@ -157,6 +165,8 @@ def run(config: DictConfig, folder: Path, resume: bool) -> int:
             print(line)
     else:
         print("no probe was asked for, so there is no report; probe.py ckpt=<this folder> makes one")
+    if stopped := runfolder.read_manifest(folder).get("stopped"):
+        print(stopped["why"])
     print(made)
     return 0
 
@@ -172,12 +182,12 @@ class Parts:
     probes: dict[str, Any]
 
 
-def parts(config: DictConfig) -> Parts:
-    """Build corpus, split, task and probes; raises RequestError where one of them refuses its configuration."""
+def parts(config: DictConfig, anew: bool = True) -> Parts:
+    """Build corpus, split, task (see `task_of`) and probes; raises RequestError where one of them refuses its configuration."""
     corpus = experiment.corpus(config)
     split = experiment.split(config, corpus)
     data = Data(config, corpus, split)
-    task = task_of(config, data.start_up)
+    task = task_of(config, data.start_up, anew)
     task.objective.attend(lambda: data.crops().sentences)
     return Parts(corpus, split, data, task, experiment.probes(config.probes, corpus, split))
 
@@ -186,7 +196,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     """Train in `folder` (locked by the caller); with `resume` go on from its last.ckpt. Returns the trained task."""
     wall = runfolder.WallTime(folder)
     start = last_checkpoint(folder) if resume else None
-    made = parts(config)
+    made = parts(config, anew=start is None)
     corpus, split, task = made.corpus, made.split, made.task
     task.facts = checkpoint_facts(folder)
 
@@ -202,7 +212,9 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     section = config.checkpoint
     checkpoints = Checkpoints(folder, callback, section.every_epochs, section.monitor, section.mode, section.keep)
     metrics = Metrics(folder / "metrics.csv", config.log.every_steps, sinks)
-    trainer = trainer_of(config, folder, [metrics, callback, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
+    stopping = stopping_of(config, callback)
+    early = [] if stopping is None else [stopping]  # behind the probes, before the checkpoints
+    trainer = trainer_of(config, folder, [metrics, callback, *early, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
     if runfolder.is_first_process():
         describe(config, folder, start, made)
     wall.ready()
@@ -213,16 +225,30 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
         if trainer.is_global_zero:
             wall.note(callback.seconds)
         raise SystemExit(TERMINATED) from None
+    except Exception as error:
+        if compiled.failed(error):
+            said = " ".join(str(error).split())[:200]
+            raise RequestError(f"trainer.compile={config.trainer.compile}: torch cannot compile this ({said}); give null") from error
+        raise
     if trainer.is_global_zero:
         if task.tokenizer.exported:
-            export(task.tokenizer, folder / "tokenizer")
+            export(task.evaluated, folder / "tokenizer")
         else:
             log.warning("this tokenizer has no export for transformers (tokenizer.order=serial): probe and load its checkpoints")
         best = checkpoints.export_best()
         wall.note(callback.seconds)
-        facts = {"generator_steps": task.generator_step, "undefined": callback.undefined}
-        runfolder.update_manifest(folder, **facts, **({"best": best} if best else {}))
+        facts: dict[str, Any] = {"generator_steps": task.generator_step, "undefined": callback.undefined}
+        facts |= ({"best": best} if best else {}) | ({"stopped": stopping.facts()} if stopping is not None else {})
+        runfolder.update_manifest(folder, **facts)
     return task
+
+
+def stopping_of(config: DictConfig, probes: ProbeCallback) -> Stopping | None:
+    """Make the early stopping that `config` asks for; None where it asks for none, as runs from before there was one."""
+    section = config.get("stopping")
+    if section is None or section.monitor is None:
+        return None
+    return Stopping(probes, str(section.monitor), int(section.patience), section.mode)
 
 
 def trainer_of(config: DictConfig, folder: Path, callbacks: list[lightning.Callback]) -> lightning.Trainer:
@@ -249,9 +275,11 @@ def describe(config: DictConfig, folder: Path, start: Start | None, made: Parts)
         runfolder.write_config(folder, config)
         write_text(folder / "split.json", split.to_json())
         words = sorted({token.word for token in tokens(corpus)})
-        lists = {made.__name__: pair_hash(made(words)) for made in (near_homophones, synonyms, synonyms_core)}
+        lists = {each.__name__: pair_hash(each(words)) for each in (near_homophones, synonyms, synonyms_core)}
         facts |= {"corpus": corpus.name, "corpus_facts": corpus.facts, "skipped": list(corpus.skipped)}
         facts |= {"pair_lists_sha256": lists, "seed": config.seed}
+        if made.task.origin is not None:
+            facts["init"] = {"codec": str(config.init), "sha256": made.task.origin}
     else:
         facts["from_step"] = start.step
     runfolder.add_start(folder, **runfolder.environment(config), **facts)
@@ -260,7 +288,7 @@ def describe(config: DictConfig, folder: Path, start: Start | None, made: Parts)
 def listen(task: TokenizerTask, corpus: Corpus, split: Split, folder: Path) -> None:
     """Write the listening samples of the tokenizer as it is now; where that fails, say it and train on."""
     try:
-        write_listening(codec_of(task.tokenizer), corpus, split, folder)
+        write_listening(codec_of(task.evaluated), corpus, split, folder)
     except Exception as error:  # nothing that is only shown may end a training
         log.warning("listening samples of step %d were not written (%s: %s)", task.generator_step, type(error).__name__, error)
 

@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from laminal.config import plain
 from laminal.dashboard import loggers
 from laminal.errors import RequestError
 from laminal.experiment import with_values
+from laminal.nn import compiled
 from laminal.nn.recipes import DEFAULT, KINDS
 from laminal.nn.split_quantizer import ORDERS
 from laminal.nn.split_tokenizer import RATES, SplitTokenizer, strides
@@ -31,6 +32,7 @@ class Rule:
 
     what: str
     holds: Callable[[Any], bool]
+    may_miss: bool = False  # configurations of runs that were started before there was such a key stay valid
 
 
 def number(low: int | float, high: int | float = math.inf) -> Rule:
@@ -57,6 +59,11 @@ def or_null(rule: Rule) -> Rule:
     return Rule(f"{rule.what}, or null", lambda value: value is None or rule.holds(value))
 
 
+def since(rule: Rule) -> Rule:
+    """Let the key be missing: it came later than the first runs."""
+    return replace(rule, may_miss=True)
+
+
 def several(rule: Rule, count: int | None = None) -> Rule:
     """Take a list of `count` (or any number from 1 on) values."""
     what = f"a list of {'one or more' if count is None else count}, each {rule.what}"
@@ -66,6 +73,8 @@ def several(rule: Rule, count: int | None = None) -> Rule:
 
 
 TINY = 1e-12  # above 0
+# not 16-mixed: gradients would be clipped while they are scaled; nor 16-true, bf16-true, 64-true: codebooks are float32
+PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16")
 POWERS = [2**power for power in range(1, 21)]
 RULES = {
     "seed": whole(0, 2**32 - 1),  # what the random generators take
@@ -94,13 +103,17 @@ RULES = {
     "optimizer.warmup_steps": whole(0),
     "optimizer.final_lr": number(0, 1),
     "optimizer.clip": number(0),
+    "optimizer.ema": since(or_null(number(0, 1 - TINY))),
     "trainer.epochs": whole(1),
     "trainer.steps_per_epoch": whole(1),
     "trainer.accumulate": whole(1),
     "trainer.nodes": whole(1),
+    "trainer.precision": Rule(" or ".join(PRECISIONS), lambda value: str(value) in PRECISIONS),
     "checkpoint.every_epochs": whole(1),
     "checkpoint.keep": Rule("-1 (all) or a whole number from 1 on", lambda value: isinstance(value, int) and (value == -1 or value > 0)),
     "checkpoint.mode": one_of("min", "max"),
+    "stopping.patience": since(whole(1)),
+    "stopping.mode": since(or_null(one_of("min", "max"))),
     "probing.every_epochs": or_null(whole(1)),
     "probing.every_steps": or_null(whole(1)),
     "probing.budget_s": or_null(number(0)),
@@ -136,6 +149,8 @@ def validate(config: DictConfig) -> None:
         raise RequestError(f"tokenizer._target_={config.tokenizer._target_}: {' or '.join(KINDS)} is expected; correct it")
     for key, rule in (RULES | OF_KIND[kind.__name__]).items():
         value = plain(OmegaConf.select(config, key, default=_MISSING))
+        if value is _MISSING and rule.may_miss:
+            continue
         if value is _MISSING:
             raise RequestError(f"{key} is not in the configuration: {rule.what} is expected; configs/base.yaml has the usual value")
         if not rule.holds(value):
@@ -143,17 +158,19 @@ def validate(config: DictConfig) -> None:
     if kind is SplitTokenizer:
         strides(config.tokenizer.sample_rate, config.tokenizer.frame_rate)
     loggers(config)
-    monitor(config)
+    for section in ("checkpoint", "stopping"):
+        monitor(config, section)
+    compiled.checked_backend(config.trainer.get("compile"))
     trainer_of(config, Path(str(config.out)), [])
 
 
-def monitor(config: DictConfig) -> None:
-    """Check `checkpoint.monitor` against what probes and validation can give; raises RequestError where it cannot exist."""
-    name = config.checkpoint.monitor
+def monitor(config: DictConfig, section: str = "checkpoint") -> None:
+    """Check `SECTION.monitor` against what probes and validation can give; raises RequestError where it cannot exist."""
+    name = OmegaConf.select(config, f"{section}.monitor")
     if name is None:
         return
     kind, _, rest = str(name).partition("/")
-    said = f"checkpoint.monitor={name}"
+    said = f"{section}.monitor={name}"
     if kind == "val":
         known = [f"val/{loss}" for loss in VALIDATED if (config.losses.get(loss) or {}).get("weight")]
         if name not in known:
@@ -166,7 +183,7 @@ def monitor(config: DictConfig) -> None:
     if config.probing.every_epochs is None and config.probing.every_steps is None:
         raise RequestError(f"{said}: nothing is probed, probing.every_epochs and probing.every_steps are null; give one of them a number")
     if "@" in rest:
-        raise RequestError(f"{said}: checkpoints are ranked by scores of the default slice, distance and split; leave out what follows @")
+        raise RequestError(f"{said}: checkpoints are judged by scores of the default slice, distance and split; leave out what follows @")
     layer = path.pop() if path and (path[-1] == "latent" or re.fullmatch(r"L\d+", path[-1])) else ""
     books = int(config.tokenizer.codebooks)
     if layer not in ("", "latent", *(f"L{book:02d}" for book in range(1, books + 1))):

@@ -116,6 +116,7 @@ def _held(file: Path) -> dict[str, Any]:
 def _tokenizer(file: Path, held: dict[str, Any]) -> TrainedTokenizer:
     prefix = "tokenizer."
     weights = {key.removeprefix(prefix): value for key, value in held["state_dict"].items() if key.startswith(prefix)}
+    weights |= held["laminal"].get("average", {})  # of a run with optimizer.ema: what it validates, probes and exports
     try:
         tokenizer = tokenizer_of(held["laminal"]["tokenizer"])
         tokenizer.load_state_dict(weights)

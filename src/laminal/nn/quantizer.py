@@ -128,6 +128,18 @@ class ResidualQuantizer(nn.Module):
             self._start(layer, pool, len(pool) / steps)
         return drawn
 
+    @torch.no_grad()
+    def take(self, layer: int, entries: Float[Tensor, "s d"], usage: Float[Tensor, " s"]) -> None:
+        """Put the `entries` of a published codebook into codebook `layer` (from 0); `usage`: frames an entry stood for, by its own EMA.
+
+        A file without that (sum below one frame) gets one frame each. Entries hardly used there are revived as any others are.
+        """
+        known = bool(usage.isfinite().all()) and float(usage.sum()) >= 1
+        self.embed[layer] = entries
+        self.cluster_size[layer] = usage if known else 1.0
+        self.embed_avg[layer] = self.embed[layer] * self._smoothed()[layer][:, None]  # so that the next step finds the same entries
+        self.ready[layer] = True
+
     def health(self) -> Health:
         """Perplexity and usage of each codebook over the last window of training steps."""
         counts = self.last_counted if bool(self.last_counted.any()) else self.counted
@@ -196,14 +208,17 @@ class ResidualQuantizer(nn.Module):
         rate = (1 - self.decay) * self.ready.float()[:, None]
         self.cluster_size.lerp_(counts, rate)
         self.embed_avg.lerp_(sums, rate[..., None])
-        total = self.cluster_size.sum(1, keepdim=True)
-        smoothed = (self.cluster_size + EPSILON) / (total + size * EPSILON) * total
-        torch.div(self.embed_avg, smoothed.clamp_min(EPSILON**2)[..., None], out=self.embed)
+        torch.div(self.embed_avg, self._smoothed()[..., None], out=self.embed)
         self._revive(residuals, valid, frames)
         if not bool(self.ready.all()):
             self._collect(residuals, valid, float(frames.sum()))
         self._remember(counts)
         return counts
+
+    def _smoothed(self) -> Float[Tensor, "q s"]:
+        """Cluster sizes with Laplace smoothing, above 0."""
+        total = self.cluster_size.sum(1, keepdim=True)
+        return ((self.cluster_size + EPSILON) / (total + self.codebook_size * EPSILON) * total).clamp_min(EPSILON**2)
 
     def _revive(self, residuals: Float[Tensor, "q_and_1 n d"], valid: Bool[Tensor, " n"], frames: Float[Tensor, " ranks"]) -> None:
         """Put entries that are hardly used on frames of this step, with the statistics of an average entry, so that they live on."""

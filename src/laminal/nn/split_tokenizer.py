@@ -101,6 +101,21 @@ class SplitTokenizer(TrainedTokenizer):
                 layer.codebook._embed = None
         return model.to(self.quantizer.semantic.embed.device).eval()
 
+    @torch.no_grad()
+    def take(self, model: Any) -> None:
+        """Copy a MimiModel of the same sizes; raises RequestError in the order "serial", which its codebooks are not made for."""
+        if self.order == "serial":
+            raise RequestError("tokenizer.order=serial: Mimi's codebooks were trained in parallel; give tokenizer.order=parallel")
+        self.encoder.load_state_dict(model.encoder.state_dict())
+        self.decoder.load_state_dict(model.decoder.state_dict())
+        for name in ("semantic", "acoustic"):
+            ours, theirs = getattr(self.quantizer, name), getattr(model.quantizer, f"{name}_residual_vector_quantizer")
+            for side in ("in", "out"):
+                getattr(self.quantizer, f"{name}_{side}").load_state_dict(getattr(theirs, f"{side}put_proj").state_dict())
+            for number, layer in enumerate(theirs.layers):
+                layer.codebook._embed = None  # stale after loading
+                ours.take(number, layer.codebook.embed, layer.codebook.cluster_usage)
+
 
 def _shell(config: Any, seed: int) -> tuple[Any, dict[str, Tensor]]:
     """Make a fresh MimiModel from `seed` and its projections by our names; the global generator is left as it was."""

@@ -49,6 +49,8 @@ class TrainedTokenizer(nn.Module):
     """What is trained: an encoder, a quantizer of ours, a decoder; a subclass gives `encode`, `decode`, `stock`, and its rates."""
 
     exported = "EncodecModel"  # the class of transformers that reads an export; "" where none does
+    encoder: nn.Module
+    decoder: nn.Module
     quantizer: Any
     sample_rate: int  # samples per second
     hop: int  # samples per frame
@@ -68,6 +70,10 @@ class TrainedTokenizer(nn.Module):
 
     def stock(self) -> Any:
         """Copy these weights into a plain model of transformers in eval mode, on the same device; this module is not touched."""
+        raise NotImplementedError
+
+    def take(self, model: Any) -> None:
+        """Copy the weights and codebooks of a plain model of transformers, of the same sizes, into this module: `stock` the other way."""
         raise NotImplementedError
 
     def forward(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"]) -> TokenizerOutput:
@@ -153,6 +159,15 @@ class Tokenizer(TrainedTokenizer):
             }
         )
         return model.to(self.quantizer.embed.device).eval()
+
+    @torch.no_grad()
+    def take(self, model: Any) -> None:
+        """Copy an EncodecModel of the same sizes."""
+        self.encoder.load_state_dict(model.encoder.state_dict())
+        self.decoder.load_state_dict(model.decoder.state_dict())
+        for layer in range(self.quantizer.codebooks):
+            codebook = model.quantizer.layers[layer].codebook
+            self.quantizer.take(layer, codebook.embed, codebook.cluster_size)
 
 
 def bandwidths(sample_rate: int, hop: int, codebooks: int, codebook_size: int) -> list[float]:
