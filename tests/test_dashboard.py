@@ -299,7 +299,7 @@ def test_the_callback_logs_articulation_and_text_alignment(tmp_path, alone):
     tokenizer = tokenizer_of(plain(made.tokenizer))
     heard = torch.stack([corpus.wav(each, 16_000)[:16_000] for each in corpus])
     tokenizer.initialise([(heard, torch.ones_like(heard, dtype=torch.bool))] * 20)
-    task = posing(TokenizerTask, tokenizer=tokenizer, generator_step=4)
+    task = posing(TokenizerTask, tokenizer=tokenizer, evaluated=tokenizer, generator_step=4)
     same = types.SimpleNamespace(broadcast=lambda given: given)
     trainer = posing(lightning.Trainer, is_global_zero=True, current_epoch=0, strategy=same)
     sink = dashboard.Wandb(folder, "laminal", None, "abcd", {})

@@ -75,7 +75,7 @@ def test_only_scores_of_one_size_and_version_are_held_against_each_other(tmp_pat
         score(metric="a"),
         score(metric="b", value=1.25),
         score(metric="c", n=4, value=9.0),
-        score(metric="d", probe_version=2, high=9),
+        score(metric="d", probe_version=2, high=9.0),
     ]
     found.append(score(metric="e", low=np.nan, high=np.nan))
     difference = probing.stored_difference(tmp_path, Results(context, found))
