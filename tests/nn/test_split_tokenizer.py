@@ -13,6 +13,7 @@ from laminal.nn.export import export
 from laminal.nn.recipes import tokenizer_of
 from laminal.nn.split_quantizer import SplitQuantizer
 from laminal.nn.split_tokenizer import SplitTokenizer
+from oracle_tokenizer import speech, stepped, whole
 
 TINY = {
     "sample_rate": 16000, "frame_rate": 25.0, "filters": 4, "dim": 16, "codebook_dim": 8, "codebooks": 4, "codebook_size": 64,
@@ -21,26 +22,8 @@ TINY = {
 }  # fmt: skip
 
 
-def speech(seed: int, batch: int = 2, samples: int = 16000) -> torch.Tensor:
-    return 0.05 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed))
-
-
-def whole(wav: torch.Tensor) -> torch.Tensor:
-    return torch.ones_like(wav, dtype=torch.bool)
-
-
 def trained(steps: int = 2, **changes) -> SplitTokenizer:
-    """A tokenizer some steps off its start, so that no buffer is at its first value."""
-    tokenizer = SplitTokenizer(**(TINY | changes))
-    tokenizer.initialise((speech(100 + i), whole(speech(100 + i))) for i in range(400))
-    optimizer = torch.optim.Adam(tokenizer.parameters(), lr=1e-3)
-    for step in range(steps):
-        wav = speech(step)
-        out = tokenizer(wav, whole(wav))
-        ((out.audio - wav).square().mean() + out.commitment.mean()).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return tokenizer.eval()
+    return stepped(SplitTokenizer(**(TINY | changes)), steps, batches=400, samples=16000)
 
 
 LOADER = """
@@ -151,7 +134,7 @@ def test_serial_acoustic_codebooks_start_from_what_is_left(monkeypatch):
 
 def test_the_semantic_codebook_alone_is_untouched_by_the_acoustic_ones():
     tokenizer = trained().train()
-    out = tokenizer(wav := speech(1), whole(wav))
+    out = tokenizer(wav := speech(1, samples=16000), whole(wav))
     found = torch.autograd.grad(out.z_rest.sum(), [tokenizer.quantizer.semantic_in.weight], allow_unused=True, retain_graph=True)
     assert found == (None,)
     assert torch.autograd.grad(out.z_1.sum(), [tokenizer.quantizer.acoustic_in.weight], allow_unused=True) == (None,)
@@ -173,7 +156,7 @@ def test_shapes_rates_and_live_gradients(rate, frames):
 def test_the_fast_search_of_training_finds_the_codes_of_the_export(order):
     """The start-up pass, the training forward and eval agree but for frames between two entries."""
     tokenizer = trained(order=order, steps=0)
-    wav = speech(9, batch=4)
+    wav = speech(9, batch=4, samples=16000)
     exact = tokenizer(wav, whole(wav)).codes
     quick = tokenizer.train()(wav, whole(wav)).codes
     assert (exact != quick).float().mean() < 0.01
@@ -181,7 +164,7 @@ def test_the_fast_search_of_training_finds_the_codes_of_the_export(order):
 
 def test_padding_is_silence_and_its_frames_count_nowhere():
     tokenizer = trained()
-    wav = speech(3)
+    wav = speech(3, samples=16000)
     mask = whole(wav)
     mask[1, 8001:] = False  # 12.5 frames and one sample: the 13th holds a real one
     louder = torch.where(mask, wav, 5.0)
@@ -210,7 +193,7 @@ def test_training_goes_on_exactly_from_its_state(order):
     original = SplitTokenizer(**(TINY | changes))
 
     def step(tokenizer: SplitTokenizer, number: int) -> torch.Tensor:
-        wav = speech(number)
+        wav = speech(number, samples=16000)
         out = tokenizer(wav, whole(wav))
         (gradient,) = torch.autograd.grad((out.audio - wav).square().mean() + out.commitment.mean(), [next(tokenizer.parameters())])
         return gradient
@@ -227,7 +210,7 @@ def test_training_goes_on_exactly_from_its_state(order):
 
 def test_dropout_keeps_the_semantic_codebook():
     tokenizer = trained(dropout=1.0, codebooks=6).train()
-    out = tokenizer(wav := speech(1, batch=8), whole(wav))
+    out = tokenizer(wav := speech(1, batch=8, samples=16000), whole(wav))
     kept = [[k for k in range(6) if torch.equal(out.z[row], out.partial[k, row])] for row in range(8)]
     assert all(len(each) == 1 and each[0] >= 1 for each in kept) and len({each[0] for each in kept}) > 1
     assert torch.equal(out.z_rest, out.partial[-1] - out.z_1) or torch.allclose(out.z_rest, out.partial[-1] - out.z_1, atol=1e-5)
@@ -248,7 +231,7 @@ def test_weights_depend_on_the_seed_alone_and_no_two_generators_are_alike():
 
 def test_speech_reaches_the_latent_and_the_audio_at_the_start():
     tokenizer = SplitTokenizer(**(TINY | {"filters": 8, "dim": 64, "codebook_dim": 32}))
-    wav = speech(0, batch=4)
+    wav = speech(0, batch=4, samples=16000)
     with torch.no_grad():
         latent, _ = tokenizer.latent(wav, whole(wav))
         out = tokenizer.decode(latent)

@@ -11,6 +11,7 @@ import torch
 from laminal.errors import RequestError
 from laminal.nn.export import export
 from laminal.nn.tokenizer import Tokenizer, bandwidths
+from oracle_tokenizer import speech, stepped, whole
 
 TINY = {
     "sample_rate": 16000, "ratios": [8, 5, 4, 2], "filters": 4, "dim": 16, "codebooks": 8, "codebook_size": 64, "lstm_layers": 1,
@@ -20,26 +21,8 @@ SHAPES = {"causal": {}, "two-sided, one LSTM more": {"causal": False, "lstm_laye
           "group norm": {"norm": "time_group_norm"}}  # fmt: skip
 
 
-def speech(seed: int, batch: int = 2, samples: int = 8000) -> torch.Tensor:
-    return 0.05 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(seed))
-
-
-def whole(wav: torch.Tensor) -> torch.Tensor:
-    return torch.ones_like(wav, dtype=torch.bool)
-
-
 def trained(steps: int = 2, **changes) -> Tokenizer:
-    """A tokenizer some steps off its start, so that no buffer is at its first value."""
-    tokenizer = Tokenizer(**(TINY | changes))
-    tokenizer.initialise((speech(100 + i), whole(speech(100 + i))) for i in range(200))
-    optimizer = torch.optim.Adam(tokenizer.parameters(), lr=1e-3)
-    for step in range(steps):
-        wav = speech(step)
-        out = tokenizer(wav, whole(wav))
-        ((out.audio - wav).square().mean() + out.commitment.mean()).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return tokenizer.eval()
+    return stepped(Tokenizer(**(TINY | changes)), steps, batches=200, samples=8000)
 
 
 LOADER = """

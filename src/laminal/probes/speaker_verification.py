@@ -137,12 +137,7 @@ class SpeakerVerification:
 
     def fill(self, codec: Codec, share: tuple[int, int]) -> None:
         """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
-        source = CodecFrames(codec, self.corpus, self.books, self.modes, self.cache)
-        if source.cache is None:
-            return
-        for index in range(share[0], len(self.corpus), share[1]):
-            with suppress(DataError):  # `run` names it
-                source.frames(self.corpus[index])
+        CodecFrames(codec, self.corpus, self.books, self.modes, self.cache).fill(share)
 
     @cached_property
     def _cut(self) -> list[list[Stretch]]:

@@ -1,6 +1,7 @@
 """What the task probes learn from: frames of whole utterances in every layer, each codebook alone, log-mel (floor), a teacher (ceiling)."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from laminal.codecs.log_mel import LogMel
 from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.split import Split
 from laminal.encoded import utterance_frames
-from laminal.errors import RequestError
+from laminal.errors import DataError, RequestError
 from laminal.measures.cca import fold_of_groups
 from laminal.teachers.base import FrameTeacher, SpeakerTeacher
 from laminal.words import frame_spans
@@ -92,6 +93,14 @@ class CodecFrames:
         both = self.codec.codebooks and "single" in self.modes and column == Column("", "1", "cumulative")
         return (column, Column("", "1", "single")) if both else (column,)
 
+    def fill(self, share: tuple[int, int]) -> None:
+        """Encode one process's share (its number, how many there are) of the corpus into the cache, where there is one."""
+        number, processes = share
+        if self.cache is not None:
+            for index in range(number, len(self.corpus), processes):
+                with suppress(DataError):  # who asks for its frames names it
+                    self.frames(self.corpus[index])
+
     def _names(self, layers: list[str]) -> list[str]:
         if self.codec.codebooks:
             return [name for name in ("latent", *map(str, self.books)) if name in layers]
@@ -138,6 +147,11 @@ class TeacherFrames:
     def also(self, column: Column) -> tuple[Column, ...]:
         """Give the column."""
         return (column,)
+
+
+def floor_and_ceiling(corpus: Corpus, teacher: FrameTeacher | None) -> list[Source]:
+    """Give what every codec is held against: log-mel, and a teacher where one is named."""
+    return [LogMelFrames(corpus), *([TeacherFrames(teacher, corpus)] if teacher is not None else [])]
 
 
 def voice_of(teacher: SpeakerTeacher, corpus: Corpus, utterance: Utterance, start: float, end: float) -> Float[np.ndarray, " d"]:

@@ -5,7 +5,6 @@ ceiling beside them; they are no recogniser's.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,10 @@ from laminal.probes.task_features import (
     CodecFrames,
     Column,
     Level,
-    LogMelFrames,
     Source,
-    TeacherFrames,
     check_modes,
     column_order,
+    floor_and_ceiling,
     folds_of,
     halved,
     unheard,
@@ -99,19 +97,12 @@ class Transcription:
             return
         yield from self._measured(CodecFrames(codec, self.corpus, self.books, self.modes, self.cache))
         if self._beside is None:
-            beside: list[Source] = [LogMelFrames(self.corpus)]
-            beside += [TeacherFrames(self.teacher, self.corpus)] if self.teacher is not None else []
-            self._beside = [row for source in beside for row in self._measured(source)]
+            self._beside = [row for source in floor_and_ceiling(self.corpus, self.teacher) for row in self._measured(source)]
         yield from self._beside
 
     def fill(self, codec: Codec, share: tuple[int, int]) -> None:
         """Encode one process's share (its number, how many there are) of what `run` needs, into the cache."""
-        source = CodecFrames(codec, self.corpus, self.books, self.modes, self.cache)
-        if source.cache is None:
-            return
-        for index in range(share[0], len(self.corpus), share[1]):
-            with suppress(DataError):  # `run` names it
-                source.frames(self.corpus[index])
+        CodecFrames(codec, self.corpus, self.books, self.modes, self.cache).fill(share)
 
     def _measured(self, source: Source) -> Iterator[Score | Items | Undefined]:
         heard: list[Utterance] = []
