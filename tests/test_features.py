@@ -140,10 +140,20 @@ def test_equal_lengths_share_a_batch_and_nothing_is_padded(corpus):
 def test_small_blocks_and_batches_give_the_same(corpus, monkeypatch):
     chosen = tokens(corpus)
     whole = [word_features(FakeCodec(), corpus, chosen, slice) for slice in ("audio", "features")]
-    for place, name, value in ((word_shards, "BLOCK_TOKENS", 5), (word_shards, "BATCH_SECONDS", 0.5), (features, "LOOKUP_FRAMES", 7)):
+    small = {"cpu": 0.5, "cuda": 0.5}
+    for place, name, value in ((word_shards, "BLOCK_TOKENS", 5), (word_shards, "BATCH_SECONDS", small), (features, "LOOKUP_FRAMES", 7)):
         monkeypatch.setattr(place, name, value)
     for slice, before in zip(("audio", "features"), whole, strict=True):
         np.testing.assert_allclose(word_features(FakeCodec(), corpus, chosen, slice).values, before.values, atol=1e-5)
+
+
+def test_threads_side_by_side_give_the_same(corpus, monkeypatch):
+    chosen = tokens(corpus)
+    whole = features.features_by_slice(FakeCodec(), corpus, chosen, ("audio", "features"))
+    monkeypatch.setattr(FakeCodec, "concurrent", True, raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for slice, found in features.features_by_slice(FakeCodec(), corpus, chosen, ("audio", "features")).items():
+        assert np.array_equal(found.values, whole[slice].values) and found.ok.all()
 
 
 def test_processes_share_few_words_and_equal_cuts_stay_together(corpus, monkeypatch):

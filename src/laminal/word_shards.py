@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminal import parallel
 from laminal.cache import CodesCache, Shard, file_sha256, smallest_integer
 from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Utterance
@@ -25,7 +27,7 @@ Slice = Literal["audio", "features"]
 TICK = 0.01  # seconds; aligners tick so, and lengths of cuts are rounded to it: few distinct lengths, no padding
 BLOCK_TOKENS = 2048  # words encoded, cached and held at once, at most
 PARTS, PART_TOKENS = 8, 256  # whole utterances make so many parts where words are few; no part smaller than this
-BATCH_SECONDS = 16.0  # of audio in one call of the codec
+BATCH_SECONDS = {"cpu": 4.0, "cuda": 16.0}  # of audio in one call of the codec: on a CPU, what its cache holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +95,29 @@ def shards_of(codec: Codec, corpus: Corpus, parts: Sequence[Part], tokens: Seque
 
 
 def _made(codec: Codec, corpus: Corpus, parts: Sequence[Part], tokens: Sequence[Token]) -> list[Shard]:
-    """Encode parts. Utterances are read one at a time, once, and let go: a block may take its words from hours of them."""
+    """Encode parts. Utterances are read a few at a time, once, and let go: a block may take its words from hours of them."""
     bad: dict[str, str] = {}
     cuts: dict[int, list[tuple[int, Tensor]]] = {}
     found: dict[Slice, dict[int, _Word]] = {"audio": {}, "features": {}}
     wanted = {slice: {utterance.id for part in parts if part.slice == slice for utterance, _ in part.block} for slice in found}
     every = {utterance.id: (utterance, rows) for part in parts for utterance, rows in part.block}
-    for utterance, rows in every.values():
+
+    def heard(held: tuple[Utterance, tuple[int, ...]]) -> tuple[str, str, list[tuple[int, Tensor]], list[tuple[int, _Word]]]:
+        utterance, rows = held
         try:
-            wav = corpus.wav(utterance, codec.sample_rate)
-            latest, length = max(tokens[row].end for row in rows), len(wav) / codec.sample_rate
-            if latest > length + 2 * TICK:
-                raise DataError(f"{utterance.path}: words to {latest:.2f} s but audio to {length:.2f} s; align it again")
+            wav = _read(codec, corpus, utterance, rows, tokens)
         except DataError as error:
-            bad[utterance.id] = str(error)
-            continue
-        if utterance.id in wanted["audio"]:
-            for row in rows:
-                cut = _cut(wav, tokens[row], codec.sample_rate).clone()  # not a view, which would hold the whole utterance
-                cuts.setdefault(len(cut), []).append((row, cut))
-        if utterance.id in wanted["features"]:
-            found["features"].update(_encoded_utterance(codec, wav, rows, tokens))
+            return utterance.id, str(error), [], []
+        # clones, no views, which would hold the whole utterance
+        alone = [(row, _cut(wav, tokens[row], codec.sample_rate).clone()) for row in rows] if utterance.id in wanted["audio"] else []
+        return utterance.id, "", alone, _encoded_utterance(codec, wav, rows, tokens) if utterance.id in wanted["features"] else []
+
+    for name, error, alone, inside in parallel.each(codec, heard, every.values()):
+        if error:
+            bad[name] = error
+        for row, cut in alone:
+            cuts.setdefault(len(cut), []).append((row, cut))
+        found["features"].update(inside)
     found["audio"].update(_encoded_cuts(codec, cuts))
     shards = []
     for part in parts:
@@ -121,6 +125,14 @@ def _made(codec: Codec, corpus: Corpus, parts: Sequence[Part], tokens: Sequence[
         good = [row for utterance, rows in part.block if utterance.id not in bad for row in rows]
         shards.append(_gather([found[part.slice][row] for row in good], lost))
     return shards
+
+
+def _read(codec: Codec, corpus: Corpus, utterance: Utterance, rows: Sequence[int], tokens: Sequence[Token]) -> Float[Tensor, " t"]:
+    wav = corpus.wav(utterance, codec.sample_rate)
+    latest, length = max(tokens[row].end for row in rows), len(wav) / codec.sample_rate
+    if latest > length + 2 * TICK:
+        raise DataError(f"{utterance.path}: words to {latest:.2f} s but audio to {length:.2f} s; align it again")
+    return wav
 
 
 def _keys(codec: Codec, parts: Sequence[Part], tokens: Sequence[Token]) -> list[str]:
@@ -151,19 +163,24 @@ class _Word:
 
 def _encoded_cuts(codec: Codec, cuts: Mapping[int, Sequence[tuple[int, Tensor]]]) -> Iterator[tuple[int, _Word]]:
     """Encode each word's audio alone; equal lengths (samples, the keys of `cuts`) share a batch."""
-    small = smallest_integer(codec.codebook_size)
+    seconds = BATCH_SECONDS.get(torch.device(getattr(codec, "device", "cpu")).type, BATCH_SECONDS["cuda"])
+    batches = []
     for length in sorted(cuts):
-        group = cuts[length]
-        size = max(1, int(BATCH_SECONDS * codec.sample_rate / length))
-        seconds = np.array([length / codec.sample_rate])
-        for begin in range(0, len(group), size):
-            batch = group[begin : begin + size]
-            codes, direct, names = _analysed(codec, torch.stack([cut for _, cut in batch]))
-            first, stop, empty = frame_spans(np.zeros(1), seconds, codec.frame_rate, direct.shape[2])
-            part = np.s_[first[0] : stop[0]]
-            means = direct[:, :, part].mean(2)
-            for index, (row, _) in enumerate(batch):
-                yield row, _Word(codes[index, :, part].astype(small), means[index], names, bool(empty[0]))
+        group, size = cuts[length], max(1, int(seconds * codec.sample_rate / length))
+        batches += [group[begin : begin + size] for begin in range(0, len(group), size)]
+    for found in parallel.each(codec, partial(_encoded_batch, codec), batches):
+        yield from found
+
+
+def _encoded_batch(codec: Codec, batch: Sequence[tuple[int, Tensor]]) -> list[tuple[int, _Word]]:
+    """Encode cuts of one length."""
+    small = smallest_integer(codec.codebook_size)
+    wav = torch.stack([cut for _, cut in batch])
+    codes, direct, names = _analysed(codec, wav)
+    first, stop, empty = frame_spans(np.zeros(1), np.array([wav.shape[1] / codec.sample_rate]), codec.frame_rate, direct.shape[2])
+    part = np.s_[first[0] : stop[0]]
+    means = direct[:, :, part].mean(2)
+    return [(row, _Word(codes[index, :, part].astype(small), means[index], names, bool(empty[0]))) for index, (row, _) in enumerate(batch)]
 
 
 def _cut(wav: Tensor, token: Token, sample_rate: int) -> Tensor:
@@ -171,15 +188,17 @@ def _cut(wav: Tensor, token: Token, sample_rate: int) -> Tensor:
     return wav[first : first + max(1, round(round((token.end - token.start) / TICK) * TICK * sample_rate))]
 
 
-def _encoded_utterance(codec: Codec, wav: Tensor, rows: Sequence[int], tokens: Sequence[Token]) -> Iterator[tuple[int, _Word]]:
+def _encoded_utterance(codec: Codec, wav: Tensor, rows: Sequence[int], tokens: Sequence[Token]) -> list[tuple[int, _Word]]:
     """Encode an utterance whole and cut the frames of its words."""
     small = smallest_integer(codec.codebook_size)
     codes, direct, names = _analysed(codec, wav[None])
     start, end = (np.array([getattr(tokens[row], edge) for row in rows]) for edge in ("start", "end"))
     first, stop, empty = frame_spans(start, end, codec.frame_rate, direct.shape[2])
+    found = []
     for index, row in enumerate(rows):
         part = np.s_[first[index] : stop[index]]
-        yield row, _Word(codes[0, :, part].astype(small), direct[0, :, part].mean(1), names, bool(empty[index]))
+        found.append((row, _Word(codes[0, :, part].astype(small), direct[0, :, part].mean(1), names, bool(empty[index]))))
+    return found
 
 
 def _analysed(

@@ -19,8 +19,8 @@ LEAD = 1.0  # seconds of noise before and after them
 class Codec(Protocol):
     """A frozen codec in eval mode; all tensors on its own device.
 
-    It may also have `device`, `codes_and_latent(wav)` (both from one pass of the encoder), `causal` (no frame depends on audio after it)
-    and `delay` (seconds from a sound to the frames that answer it, see `response_delay`).
+    It may also have `device`, `codes_and_latent(wav)` (both from one pass of the encoder), `causal` (no frame depends on audio after it),
+    `delay` (seconds from a sound to the frames that answer it, see `response_delay`), `concurrent` (several threads may call it at once).
     """
 
     name: str

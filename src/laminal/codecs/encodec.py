@@ -28,6 +28,8 @@ class EncodecCodec(Summed):
     frames: its convolutions pad by reflection, so these hear some frames that follow them.
     """
 
+    concurrent = True  # modules without state between calls
+
     def __init__(self, path: str | Path, device: str = "auto", random_weights: int | None = None, name: str | None = None) -> None:
         """Load from `path`, a hub name or a folder of save_pretrained (as a run's tokenizer/).
 

@@ -5,13 +5,14 @@ Seed study: arXiv 2603.10371, sections 2.4 and 3.2 (Figs. 3 and 4); PWCCA: Morco
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from laminal import parallel
 from laminal.cache import open_cache
 from laminal.codecs.base import Codec
 from laminal.corpora import tract_table
@@ -33,6 +34,9 @@ FEWEST_SHIFTS = 100
 FEWEST_DRAWS = 100
 FULL_SHIFTS = 3  # of them also in sample at full rank
 HELD_BYTES = 1 << 28  # of features kept between the two passes; the others are looked up again
+
+
+Heard = tuple[Int[np.ndarray, " m"], dict[str, Float[np.ndarray, "m d"]]]  # numbers of frames, and every layer there
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Articulation:
         self.lags = sorted({0.0, *(float(lag) / 1000 for lag in lags_ms)})
         self.cache = open_cache(cache)
         self._clocked: dict[tuple[str, float, int], dict[float, np.ndarray]] = {}
-        self._held: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}  # layers of the codec in hand, while there is room
+        self._held: dict[str, Heard] = {}  # layers of the codec in hand, while there is room
         self._room = 0
         self._beside: dict[tuple[str, str, float, int], np.ndarray] = {}  # baselines, the same at every checkpoint
 
@@ -177,14 +181,25 @@ class Articulation:
             self._clocked[key] = made
         return made
 
-    def _frames(self, codec: Codec, each: Scaled) -> tuple[Int[np.ndarray, " m"], dict[str, Float[np.ndarray, "m d"]]]:
+    def _frames(self, codec: Codec, each: Scaled) -> Heard:
         """Numbers of the frames that lie in the audio, and every layer there."""
         name = each.utterance.id
-        if name in self._held:
-            return self._held[name]
+        if name not in self._held:
+            return self._kept(name, next(parallel.each(codec, partial(self._encoded, codec), [each])))
+        return self._held[name]
+
+    def _encoded(self, codec: Codec, each: Scaled) -> Heard:
         made = utterance_frames(codec, self.corpus, each.utterance, ((0.0, each.utterance.seconds),), self.cache)
-        found = made.frames, made.layers
-        self._room -= sum(layer.nbytes for layer in made.layers.values())
+        return made.frames, made.layers
+
+    def _encoded_or_not(self, codec: Codec, each: Scaled) -> Heard | str:
+        try:
+            return self._encoded(codec, each)
+        except DataError as error:
+            return str(error)
+
+    def _kept(self, name: str, found: Heard) -> Heard:
+        self._room -= sum(layer.nbytes for layer in found[1].values())
         if self._room > 0:
             self._held[name] = found
         return found
@@ -196,13 +211,13 @@ class Articulation:
         rate = codec.frame_rate
         usable: list[Aligned] = []
         least = int(np.ceil(SHIFT * rate))
-        for number, each in enumerate(self._scaled):
+        every = parallel.each(codec, partial(self._encoded_or_not, codec), self._scaled)
+        for number, (each, heard) in enumerate(zip(self._scaled, every, strict=True)):
             name = each.utterance.id
-            try:
-                frames, _ = self._frames(codec, each)
-            except DataError as error:
-                yield Undefined(probe=self.name, what=name, reason=str(error))
+            if isinstance(heard, str):
+                yield Undefined(probe=self.name, what=name, reason=heard)
                 continue
+            frames, _ = self._kept(name, heard)
             count = int(frames[-1]) + 1 if len(frames) else 0
             x = self._at(each, rate, count)[0.0]
             rows = frames[np.isfinite(x[frames]).all(1)] if count else frames

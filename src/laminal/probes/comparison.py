@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from laminal import parallel
 from laminal.audio import resample
 from laminal.measures.cepstra import MelCepstra, mcd
 from laminal.measures.intelligibility import framed, intelligibility
@@ -52,10 +53,10 @@ class Comparison:
         finite = np.isfinite(wav).all(1)
         wav = np.where(finite[:, None], wav, 0).astype(np.float32)
         sound = torch.from_numpy(wav)
-        cepstra, loud = self._cepstra(sound)
-        return Described(
-            wav, finite, self._mels(sound), cepstra, loud, pitch(sound, RATE), framed(wav.T, RATE), self._voice(wav),
-        )  # fmt: skip
+        with parallel.one_thread():  # the same numbers on every machine
+            cepstra, loud = self._cepstra(sound)
+            mels, voiced = self._mels(sound), pitch(sound, RATE)
+        return Described(wav, finite, mels, cepstra, loud, voiced, framed(wav.T, RATE), self._voice(wav))
 
     def __call__(self, reference: Described, estimate: Described) -> dict[str, Float[np.ndarray, " b"]]:
         """Give each metric row by row; NaN where it has no value."""

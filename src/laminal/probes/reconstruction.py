@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from laminal import parallel
 from laminal.audio import resample
 from laminal.cache import open_cache
 from laminal.codecs.base import Codec
@@ -160,7 +162,7 @@ class Reconstruction:
 
     def _group_codes(self, codec: Codec, group: Group) -> Int[Tensor, "b q n"]:
         members = list(zip(group.excerpts, group.wav))
-        return torch.cat([self._codes(codec, batch) for batch in batches(codec, members)])
+        return torch.cat(list(parallel.each(codec, partial(self._codes, codec), batches(codec, members))))
 
     def _codes(self, codec: Codec, batch: Members) -> Int[Tensor, "b q n"]:
         sources = [(excerpt.utterance, excerpt.start) for excerpt, _ in batch]
@@ -272,7 +274,7 @@ def decode(codec: Codec, codes: Int[Tensor, "b q n"], original: Float[Tensor, "b
     """Decode to 16 kHz, cut or filled with zeros to the length of the original: codecs give whole frames, or lose some samples."""
     length = original.shape[1]
     size = max(1, int(BATCH_SECONDS * codec.sample_rate / length))
-    wav = torch.cat([codec.decode(part).detach().float().cpu()[:, :length] for part in codes.split(size)])
+    wav = torch.cat([each.float().cpu()[:, :length] for each in parallel.each(codec, codec.decode, codes.split(size))])
     return at_rate(torch.nn.functional.pad(wav, (0, length - wav.shape[1])).numpy(), codec.sample_rate)
 
 

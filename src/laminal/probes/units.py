@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from laminal import parallel
 from laminal.cache import open_cache
 from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Utterance
@@ -104,15 +105,21 @@ class Units:
         """Encode the utterances, by number; those whose audio is bad are named."""
         found, bad = {}, []
         number = {label: index for index, label in enumerate(self.labels)}
-        for index, utterance in track(enumerate(self.corpus), "utterances for units", len(self.corpus)):
-            try:
-                heard = self._heard(codec, index)
-            except DataError as error:
-                bad.append(Undefined(probe=self.name, what=f"utterance {utterance.id}", reason=str(error)))
+        heard = parallel.each(codec, partial(self._heard_or_not, codec), range(len(self.corpus)))
+        for index, frames in track(enumerate(heard), "utterances for units", len(self.corpus)):
+            utterance = self.corpus[index]
+            if isinstance(frames, str):
+                bad.append(Undefined(probe=self.name, what=f"utterance {utterance.id}", reason=frames))
                 continue
-            phones = phones_of_frames(utterance.phones, number, codec.frame_rate, heard.codes.shape[1])
-            found[index] = Encoded(utterance, heard.codes, phones, heard)
+            phones = phones_of_frames(utterance.phones, number, codec.frame_rate, frames.codes.shape[1])
+            found[index] = Encoded(utterance, frames.codes, phones, frames)
         return found, bad
+
+    def _heard_or_not(self, codec: Codec, index: int) -> Frames | str:
+        try:
+            return self._heard(codec, index)
+        except DataError as error:
+            return str(error)
 
     def _heard(self, codec: Codec, index: int) -> Frames:
         return utterance_frames(codec, self.corpus, self.corpus[index], self._spans.get(index, ()), self.cache)

@@ -1,0 +1,55 @@
+"""Several calls of a codec at once, each on one thread: numbers that do not hang on how many threads there are."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+MOST = 8  # calls at once: each holds a batch and its activations
+Piece = TypeVar("Piece")
+Found = TypeVar("Found")
+
+
+def each(codec: Any, function: Callable[[Piece], Found], pieces: Iterable[Piece]) -> Iterator[Found]:
+    """Give `function` of every piece, in order, without gradients; of a piece that raises, its error.
+
+    Small batches gain little from torch's own threads, and sums split over them round otherwise. So where `codec` says that calls may run
+    side by side (`concurrent`) and is on the CPU, as many calls run as torch has threads, 8 at most, on one thread each; a few results wait
+    for who asks for them. For any other codec the calls come one after another, on torch's threads.
+    """
+    function = torch.no_grad()(function)
+    if not side_by_side(codec):
+        yield from map(function, pieces)
+        return
+    at_once = min(torch.get_num_threads(), MOST)
+    with one_thread(), ThreadPoolExecutor(at_once) as pool:
+        running: deque[Future[Found]] = deque()
+        try:
+            for piece in pieces:
+                running.append(pool.submit(function, piece))
+                if len(running) > 2 * at_once:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for waiting in running:
+                waiting.cancel()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread in this block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def side_by_side(codec: Any) -> bool:
+    """Whether calls of `codec` run at the same time."""
+    return getattr(codec, "concurrent", False) and torch.device(getattr(codec, "device", "cpu")).type == "cpu"
