@@ -4,9 +4,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 MOST = 8  # calls at once: each holds a batch and its activations
 Piece = TypeVar("Piece")
@@ -41,13 +43,19 @@ def each(codec: Any, function: Callable[[Piece], Found], pieces: Iterable[Piece]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread in this block."""
+    """Let torch and numpy's linear algebra use one thread in this block: small products on two take three times the processor's time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with _libraries().limit(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(threads)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def side_by_side(codec: Any) -> bool:

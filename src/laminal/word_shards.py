@@ -136,7 +136,7 @@ def _read(codec: Codec, corpus: Corpus, utterance: Utterance, rows: Sequence[int
 
 
 def _keys(codec: Codec, parts: Sequence[Part], tokens: Sequence[Token]) -> list[str]:
-    """Name the shard of each part by all it depends on: codec, audio and times."""
+    """Name the shard of each part by all it depends on: codec, audio and times, and how cuts are batched, on which the last bits depend."""
     audio: dict[str, str] = {}
     for utterance in {utterance.id: utterance for part in parts for utterance, _ in part.block}.values():
         try:
@@ -145,7 +145,8 @@ def _keys(codec: Codec, parts: Sequence[Part], tokens: Sequence[Token]) -> list[
             audio[utterance.id] = f"unreadable {utterance.path}"  # the entry says so; once the file is mended it has another name
     keys = []
     for part in parts:
-        digest = hashlib.sha256(f"{codec.name}\t{codec.revision}\t{codec.sample_rate}\t{part.slice}\n".encode())
+        batched = _batch_seconds(codec) if part.slice == "audio" else ""
+        digest = hashlib.sha256(f"{codec.name}\t{codec.revision}\t{codec.sample_rate}\t{part.slice} {batched}\n".encode())
         for utterance, rows in part.block:
             digest.update(audio[utterance.id].encode())
             digest.update("".join(f" {tokens[row].start!r}-{tokens[row].end!r}" for row in rows).encode())
@@ -163,13 +164,16 @@ class _Word:
 
 def _encoded_cuts(codec: Codec, cuts: Mapping[int, Sequence[tuple[int, Tensor]]]) -> Iterator[tuple[int, _Word]]:
     """Encode each word's audio alone; equal lengths (samples, the keys of `cuts`) share a batch."""
-    seconds = BATCH_SECONDS.get(torch.device(getattr(codec, "device", "cpu")).type, BATCH_SECONDS["cuda"])
     batches = []
     for length in sorted(cuts):
-        group, size = cuts[length], max(1, int(seconds * codec.sample_rate / length))
+        group, size = cuts[length], max(1, int(_batch_seconds(codec) * codec.sample_rate / length))
         batches += [group[begin : begin + size] for begin in range(0, len(group), size)]
     for found in parallel.each(codec, partial(_encoded_batch, codec), batches):
         yield from found
+
+
+def _batch_seconds(codec: Codec) -> float:
+    return BATCH_SECONDS.get(torch.device(getattr(codec, "device", "cpu")).type, BATCH_SECONDS["cuda"])
 
 
 def _encoded_batch(codec: Codec, batch: Sequence[tuple[int, Tensor]]) -> list[tuple[int, _Word]]:

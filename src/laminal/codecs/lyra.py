@@ -31,6 +31,7 @@ class LyraCodec(Summed):
     """
 
     causal = True
+    concurrent = True
 
     def __init__(self, path: str | Path, random_weights: int | None = None) -> None:
         """Load the three .tflite files in folder `path`; the package `ai-edge-litert` (extra `lyra`) runs them.
