@@ -20,14 +20,15 @@ python probe.py check=true codec=NAME | ckpt=PATH         the codec contract, a 
 python probe.py check=true corpus=NAME corpus.root=DIR    hours, speakers, alignment, pairs per setting, expected intervals
 python probe.py report=checkpoints/RUN                    rebuild the report from stored scores
 python probe.py leaderboard=checkpoints                   all runs on one sortable page
+python probe.py recipes=checkpoints                       recipes side by side, means over seeds: a Markdown table
 python probe.py push=checkpoints/RUN [repo=OWNER/NAME]    a model card of the run's scores; with repo= it goes to the Hugging Face hub
 further keys: probe=word_pairs,units  out=DIR  cache=DIR|off  cache.limit=20GB  again=true (repeat what is stored)  poll=SECONDS
               patience=SECONDS  --config NAME.yaml
 torchrun --nproc-per-node 2 probe.py ...                  the same scores, encoded by several processes
 """
 OWN = (
-    "ckpt", "codec", "against", "probe", "out", "cache", "cache.limit", "list", "check", "report", "watch", "leaderboard", "again", "poll",
-    "patience", "push", "repo", "private",
+    "ckpt", "codec", "against", "probe", "out", "cache", "cache.limit", "list", "check", "report", "watch", "leaderboard", "recipes",
+    "again", "poll", "patience", "push", "repo", "private",
 )  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def work(words: Sequence[str]) -> int:
             own[key] = value
         else:
             rest.append(word)
-    asked = [key for key in ("ckpt", "codec", "list", "report", "check", "watch", "leaderboard", "push") if own.get(key)]
+    asked = [key for key in ("ckpt", "codec", "list", "report", "check", "watch", "leaderboard", "recipes", "push") if own.get(key)]
     if not asked and not any("codecs" in config.read(config.find(name)) for name in request.configs):
         raise RequestError("nothing to do: give ckpt=PATH, codec=NAME, list=codecs, report=DIR, or check=true with corpus=NAME")
     if "list" in own:
@@ -67,6 +68,11 @@ def work(words: Sequence[str]) -> int:
         from laminal.report import leaderboard
 
         print(leaderboard.write(Path(str(own["leaderboard"]))))
+        return 0
+    if "recipes" in own:
+        from laminal.report import recipes
+
+        print(recipes.printed(Path(str(own["recipes"]))))
         return 0
     if "push" in own:
         from laminal import push

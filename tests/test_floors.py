@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "laminal"
 FLOORS = [
-    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs", "codesfile"},
+    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs", "codesfile", "parallel"},
     {"corpora", "codecs", "teachers", "cache"},
     {"losses", "words", "word_shards", "features", "longaudio", "encoded"},
     {"probes", "lm"},
