@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from bench_word_pairs import SLICES, probe, row, seconds, speech
 
+from laminal import parallel
 from laminal.codecs.lyra import LyraCodec
 from laminal.features import features_by_slice
 
@@ -19,10 +20,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run() -> list[dict]:
-    torch.set_num_threads(1)
     folder = Path(os.environ.get("LAMINAL_WEIGHTS", ROOT / ".." / "shared" / "weights")) / "lyra_v2"
     if not folder.is_dir():
         return []
+    with parallel.one_thread():
+        return measured(folder)
+
+
+def measured(folder: Path) -> list[dict]:
     corpus, codec = speech(), LyraCodec(folder)
     batches: list[torch.Tensor] = []
     inner = codec._latent

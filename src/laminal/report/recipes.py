@@ -98,9 +98,10 @@ class Run:
 def printed(folder: Path) -> str:
     """Write the table of the runs in `folder` (Markdown), one for each corpus and length of training.
 
-    A cell is the mean over seeds and its 95 % interval by Student's t over them; of one seed it is the run's own value and interval. Scores
-    of other sizes or another version of a probe than most runs have are left out and counted below; of two runs of one recipe and seed the
-    later one counts. Raises RequestError where no run is stored.
+    A cell is the mean over seeds. Its 95 % interval adds two half-widths (root of the sum of squares): Student's t over the seeds, and the
+    mean of the runs' own, over the words or speakers that are the same in all of them; of one seed it is the run's own. Scores of other
+    sizes or another version of a probe than most runs have are left out and counted below; of two runs of one recipe and seed the later one
+    counts. Raises RequestError where no run is stored.
     """
     runs = [run for path in sorted(folder.glob("*/scores.parquet")) if (run := _run(path.parent)) is not None]
     if not runs:
@@ -156,7 +157,7 @@ def _table(corpus: str, steps: int, runs: Sequence[Run]) -> str:
     reported = any(row[-1] for row in rows)
     lines = [["", *heads, *(["reported (not comparable in size)"] if reported else [])], ["---"] * (len(heads) + 1 + reported)]
     lines += [row if reported else row[:-1] for row in rows]
-    said = f"{corpus}, {steps:,} generator steps; last checkpoint, held-out speakers; mean over seeds and 95 % interval by t over them"
+    said = f"{corpus}, {steps:,} generator steps; last checkpoint, held-out speakers; mean over seeds, 95 % interval over seeds and items"
     notes = [f"* fewer than {FEWEST} seeds."] if any("*" in cell for row in rows for cell in row[1:-1]) else []
     notes += [f"{left} scores of other sizes or versions of their probes are left out; probe.py ckpt=RUN makes them anew."] if left else []
     return "\n".join([said, "", *(f"| {' | '.join(line)} |" for line in lines), *(["", *notes] if notes else [])])
@@ -169,7 +170,8 @@ def _cell(readings: Sequence[Reading], scale: float) -> str:
     if len(values) == 1:
         (reading,) = readings
         return f"{number(float(values[0]))} ({number(scale * reading.low)} to {number(scale * reading.high)})*"
-    half = student(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     mean = float(values.mean())
-    return f"{number(mean)} ({number(mean - half)} to {number(mean + half)}){'*' if len(values) < FEWEST else ''}"
-
+    seeds = student(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    below, above = (scale * float(np.mean([abs(getattr(each, end) - each.value) for each in readings])) for end in ("low", "high"))
+    low, high = mean - math.hypot(seeds, below), mean + math.hypot(seeds, above)
+    return f"{number(mean)} ({number(low)} to {number(high)}){'*' if len(values) < FEWEST else ''}"

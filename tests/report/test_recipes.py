@@ -1,0 +1,101 @@
+"""Recipes side by side, from stored runs."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from laminal.errors import RequestError
+from laminal.report import recipes
+from laminal.results import Context, Results, store
+from oracle_report import pairs, score
+
+STEPS = 20
+
+
+def stored(folder, argv, seed=0, near=-0.1, stoi=0.6, step=STEPS, started="2026-01-01", version=1, clusters=100, corpus="spoken"):
+    """A run as train.py leaves it, its near-homophones `near` of random at codebook 1 and half of that at codebook 2."""
+    run = folder / f"run{len(list(folder.iterdir()))}"
+    rows = [
+        pairs("near_homophone", share * near, layer=layer, layer_mode="cumulative", slice=slice, distance=distance, split=split,
+              clusters=clusters, probe_version=version)
+        for layer, share in (("latent", 3), ("1", 1), ("2", 0.5))
+        for slice, distance in (("audio", "euclidean"), ("audio", "cosine"), ("features", "euclidean"))
+        for split in ("all", "new_word")
+        if (slice, distance) == ("audio", "euclidean") or share != 1
+    ]  # fmt: skip
+    for layer, value in (("1", 0.1), ("2", stoi)):
+        given = {"layer": layer, "layer_mode": "cumulative", "low": value - 0.2, "high": value + 0.1}
+        rows.append(score(probe="reconstruction", metric="stoi", value=value, **given))
+    rows.append(score(probe="units", metric="bits_nominal", value=4000.0, low=4000.0, high=4000.0, unit="bit/s"))
+    for at in (10, step):
+        store(run, Results(Context(run=run.name, codec="laminal", revision=f"r{at}", corpus=corpus, epoch=at // 10, step=at), rows))
+    about = {"argv": argv, "seed": seed, "generator_steps": STEPS, "corpus": corpus, "started": started}
+    (run / "manifest.json").write_text(json.dumps(about))
+
+
+def rows_of(text):
+    """Cells of the one table, by the name of the row."""
+    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line.startswith("|")]
+    return {line[0]: line[1:] for line in lines}, [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")][1:]
+
+
+def test_mean_over_seeds_with_an_interval_over_seeds_and_words(tmp_path):
+    near = [-0.1, -0.16, -0.13]
+    for seed, value in enumerate(near):
+        stored(tmp_path, ["train.py", "--config", "semantic_rvq.yaml", f"seed={seed}", f"run=a{seed}", "out=/x"], seed, near=value)
+    found, heads = rows_of(recipes.printed(tmp_path))
+    half = np.sqrt((t.ppf(0.975, 2) * np.std(near, ddof=1)) ** 2 / 3 + 0.01**2)  # 0.01: each run's own, over words
+    (cell,) = found["near-homophones over random, codebook 1, all, %"]
+    assert heads == ["semantic_rvq (3 seeds)"]
+    assert cell == f"{-13.0:.3g} ({100 * (-0.13 - half):.3g} to {100 * (-0.13 + half):.3g})"
+    assert found["STOI"] == ["0.6 (0.4 to 0.7)"] and found["kbit/s"] == ["4 (4 to 4)"]
+    assert not any("core synonyms" in name or "CKA" in name for name in found)  # nobody has them
+
+
+def test_one_seed_has_its_own_interval_and_a_mark(tmp_path):
+    stored(tmp_path, ["train.py", "--config=plain_rvq.yaml"])
+    text = recipes.printed(tmp_path)
+    assert rows_of(text)[0]["STOI"] == ["0.6 (0.4 to 0.7)*"] and "* fewer than 3 seeds." in text
+
+
+def test_recipes_are_told_apart_by_what_they_override(tmp_path):
+    words = ["train.py", "--config", "lm_spt.yaml", "tokenizer.frame_rate=12.5"]
+    for seed in range(2):
+        stored(tmp_path, [*words, f"seed={seed}", "log.logger=csv", "trainer.devices=2"], seed)
+    stored(tmp_path, [*words[:3], "tokenizer.frame_rate=25", "split.seed=3"], stoi=0.9)
+    _, heads = rows_of(recipes.printed(tmp_path))
+    assert heads == ["lm_spt split.seed=3 tokenizer.frame_rate=25 (1 seed)", "lm_spt tokenizer.frame_rate=12.5 (2 seeds)"]
+
+
+def test_the_later_of_two_runs_of_one_seed_counts(tmp_path):
+    for started, stoi in (("2026-03-01", 0.8), ("2026-02-01", 0.2)):
+        stored(tmp_path, ["train.py", "--config", "a"], stoi=stoi, started=started)
+    found, heads = rows_of(recipes.printed(tmp_path))
+    assert heads == ["a (1 seed)"] and found["STOI"][0].startswith("0.8 ")
+
+
+def test_scores_of_another_version_or_size_are_left_out_and_counted(tmp_path):
+    for seed in range(3):
+        stored(tmp_path, ["train.py", "--config", "a"], seed)
+    stored(tmp_path, ["train.py", "--config", "b"], version=2, near=-0.9)
+    stored(tmp_path, ["train.py", "--config", "c"], clusters=50, near=-0.9)
+    text = recipes.printed(tmp_path)
+    assert rows_of(text)[0]["near-homophones over random, codebook 1, all, %"] == ["-10 (-11 to -9)", "-", "-"]
+    assert "4 scores of other sizes or versions" in text  # two splits of two runs
+
+
+def test_runs_of_other_corpora_are_other_tables_and_unfinished_ones_none(tmp_path):
+    stored(tmp_path, ["train.py", "--config", "a"])
+    stored(tmp_path, ["train.py", "--config", "a"], corpus="librispeech", seed=1)
+    stored(tmp_path, ["train.py", "--config", "b"], step=15)
+    stored(tmp_path, ["probe.py", "ckpt=x"])
+    first, second = recipes.printed(tmp_path).split("\n\n* fewer than 3 seeds.\n\n")
+    assert first.startswith("librispeech, 20 generator steps") and second.startswith("spoken, 20 generator steps")
+    assert "| b" not in second and "train" not in second
+
+
+def test_a_folder_without_runs_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="no run with scores.parquet"):
+        recipes.printed(tmp_path)
