@@ -151,8 +151,13 @@ def test_threads_side_by_side_give_the_same(corpus, monkeypatch):
     chosen = tokens(corpus)
     whole = features.features_by_slice(FakeCodec(), corpus, chosen, ("audio", "features"))
     monkeypatch.setattr(FakeCodec, "concurrent", True, raising=False)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    for slice, found in features.features_by_slice(FakeCodec(), corpus, chosen, ("audio", "features")).items():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        beside = features.features_by_slice(FakeCodec(), corpus, chosen, ("audio", "features"))
+    finally:
+        torch.set_num_threads(before)
+    for slice, found in beside.items():
         assert np.array_equal(found.values, whole[slice].values) and found.ok.all()
 
 

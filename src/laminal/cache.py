@@ -19,6 +19,7 @@ from laminal.atomic import replacing
 from laminal.errors import DataError, RequestError
 
 FORMAT = "laminal codes 1"
+ENCODED = "2"  # changes when utterances are encoded otherwise, were it by a last bit: 2 is on one thread
 LIMIT = "20GB"  # of the cache that probe.py uses when nothing else is said
 ROOM = 0.1  # share of the limit that is made free when it is reached
 ABANDONED = 86_400.0  # seconds after which the unfinished file of a killed process is removed
@@ -172,7 +173,7 @@ def parsed_size(text: Any) -> int | None:
 
 def entry_key(codec: Any, what: str) -> str:
     """Name an entry by all it depends on: the codec (name, revision, rate) and `what`, a text that holds the hash of the audio."""
-    return hashlib.sha256(f"{codec.name}\t{codec.revision}\t{codec.sample_rate}\t{what}".encode()).hexdigest()
+    return hashlib.sha256(f"{ENCODED}\t{codec.name}\t{codec.revision}\t{codec.sample_rate}\t{what}".encode()).hexdigest()
 
 
 def smallest_integer(codebook_size: int) -> np.dtype:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from laminal import parallel
 from laminal.cache import CodesCache, entry_key, file_sha256, smallest_integer
 from laminal.codecs.base import Codec
 from laminal.corpora.base import Corpus, Utterance
@@ -61,7 +62,7 @@ def utterance_frames(
 
 def _analysed(codec: Codec, wav: Float[Tensor, "1 t"]) -> tuple[Int[np.ndarray, "q n"], dict[str, Float[np.ndarray, "n d"]]]:
     """Codes of audio and what cannot be looked up from them, by one pass of the encoder where the codec offers it."""
-    with torch.no_grad():
+    with torch.no_grad(), parallel.alone(codec):
         if hasattr(codec, "codes_and_latent"):
             codes, latent = codec.codes_and_latent(wav)
             direct = {"latent": latent}
@@ -97,7 +98,8 @@ def batch_codes(
             key = None  # it was read before: gone since
     held = cache.fetch(key, ("codes",)) if cache is not None and key is not None else None
     if held is None:
-        codes = codec.encode(wav.to(device))
+        with parallel.alone(codec):
+            codes = codec.encode(wav.to(device))
         if cache is not None and key is not None:
             cache.store(key, codes=codes.cpu().numpy().astype(smallest_integer(codec.codebook_size)))
         return codes

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,8 +19,8 @@ def each(codec: Any, function: Callable[[Piece], Found], pieces: Iterable[Piece]
     """Give `function` of every piece, in order, without gradients; of a piece that raises, its error.
 
     Small batches gain little from torch's own threads, and sums split over them round otherwise. So where `codec` says that calls may run
-    side by side (`concurrent`) and is on the CPU, as many calls run as torch has threads, 8 at most, on one thread each; a few results wait
-    for who asks for them. For any other codec the calls come one after another, on torch's threads.
+    side by side (`concurrent`) and is on the CPU, as many calls run as torch has threads, 8 at most, on one thread each; as many
+    results wait for who asks for them. For any other codec the calls come one after another, on torch's threads.
     """
     function = torch.no_grad()(function)
     if not side_by_side(codec):
@@ -32,7 +32,7 @@ def each(codec: Any, function: Callable[[Piece], Found], pieces: Iterable[Piece]
         try:
             for piece in pieces:
                 running.append(pool.submit(function, piece))
-                if len(running) > 2 * at_once:
+                if len(running) > at_once:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
@@ -56,6 +56,11 @@ def one_thread() -> Iterator[None]:
 @cache
 def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def alone(codec: Any) -> AbstractContextManager[None]:
+    """Give a block in which one call of `codec` has the numbers that it has beside others."""
+    return one_thread() if side_by_side(codec) else nullcontext()
 
 
 def side_by_side(codec: Any) -> bool:

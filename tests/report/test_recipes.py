@@ -14,17 +14,20 @@ from oracle_report import pairs, score
 STEPS = 20
 
 
-def stored(folder, argv, seed=0, near=-0.1, stoi=0.6, step=STEPS, started="2026-01-01", version=1, clusters=100, corpus="spoken"):
+def stored(folder, argv, seed=0, near=-0.1, stoi=0.6, step=STEPS, started="2026-01-01", version=1, clusters=100, corpus="spoken",
+           n=300):
     """A run as train.py leaves it, its near-homophones `near` of random at codebook 1 and half of that at codebook 2."""
     run = folder / f"run{len(list(folder.iterdir()))}"
     rows = [
         pairs("near_homophone", share * near, layer=layer, layer_mode="cumulative", slice=slice, distance=distance, split=split,
-              clusters=clusters, probe_version=version)
+              clusters=clusters, n=n, probe_version=version)
         for layer, share in (("latent", 3), ("1", 1), ("2", 0.5))
         for slice, distance in (("audio", "euclidean"), ("audio", "cosine"), ("features", "euclidean"))
         for split in ("all", "new_word")
         if (slice, distance) == ("audio", "euclidean") or share != 1
     ]  # fmt: skip
+    purity = {"layer": "1", "layer_mode": "single", "low": 0.5, "high": 0.7, "chance": 0.5, "n": 50 * step}
+    rows.append(score(probe="units", metric="phone_purity", value=0.6, **purity))
     for layer, value in (("1", 0.1), ("2", stoi)):
         given = {"layer": layer, "layer_mode": "cumulative", "low": value - 0.2, "high": value + 0.1}
         rows.append(score(probe="reconstruction", metric="stoi", value=value, **given))
@@ -57,16 +60,17 @@ def test_mean_over_seeds_with_an_interval_over_seeds_and_words(tmp_path):
 def test_one_seed_has_its_own_interval_and_a_mark(tmp_path):
     stored(tmp_path, ["train.py", "--config=plain_rvq.yaml"])
     text = recipes.printed(tmp_path)
-    assert rows_of(text)[0]["STOI"] == ["0.6 (0.4 to 0.7)*"] and "* fewer than 3 seeds." in text
+    assert rows_of(text)[0]["STOI"] == ["0.6 (0.4 to 0.7)*"] and "* fewer than 3 runs." in text
 
 
 def test_recipes_are_told_apart_by_what_they_override(tmp_path):
     words = ["train.py", "--config", "lm_spt.yaml", "tokenizer.frame_rate=12.5"]
     for seed in range(2):
-        stored(tmp_path, [*words, f"seed={seed}", "log.logger=csv", "trainer.devices=2"], seed)
-    stored(tmp_path, [*words[:3], "tokenizer.frame_rate=25", "split.seed=3"], stoi=0.9)
+        stored(tmp_path, [*words, f"seed={seed}", "log.logger=csv", f"tokenizer.seed={seed}", "tokenizer.seed=5"], seed)
+    stored(tmp_path, [*words[:3], "tokenizer.frame_rate=25", "trainer.devices=8", "teachers.semantic.path=/a/b/c/"], stoi=0.9)
     _, heads = rows_of(recipes.printed(tmp_path))
-    assert heads == ["lm_spt split.seed=3 tokenizer.frame_rate=25 (1 seed)", "lm_spt tokenizer.frame_rate=12.5 (2 seeds)"]
+    assert heads == ["lm_spt teachers.semantic.path=c tokenizer.frame_rate=25 trainer.devices=8 (1 seed)",
+                     "lm_spt tokenizer.frame_rate=12.5 tokenizer.seed=5 (2 seeds)"]  # fmt: skip
 
 
 def test_the_later_of_two_runs_of_one_seed_counts(tmp_path):
@@ -76,14 +80,36 @@ def test_the_later_of_two_runs_of_one_seed_counts(tmp_path):
     assert heads == ["a (1 seed)"] and found["STOI"][0].startswith("0.8 ")
 
 
-def test_scores_of_another_version_or_size_are_left_out_and_counted(tmp_path):
+def test_scores_of_older_versions_or_other_sizes_are_left_out_and_counted(tmp_path):
     for seed in range(3):
-        stored(tmp_path, ["train.py", "--config", "a"], seed)
-    stored(tmp_path, ["train.py", "--config", "b"], version=2, near=-0.9)
-    stored(tmp_path, ["train.py", "--config", "c"], clusters=50, near=-0.9)
+        stored(tmp_path, ["train.py", "--config", "a"], seed, version=2)
+    stored(tmp_path, ["train.py", "--config", "b"], near=-0.9)  # of version 1
+    stored(tmp_path, ["train.py", "--config", "c"], version=2, clusters=50, near=-0.9)
+    stored(tmp_path, ["train.py", "--config", "d"], version=2, n=20, near=-0.9)
     text = recipes.printed(tmp_path)
-    assert rows_of(text)[0]["near-homophones over random, codebook 1, all, %"] == ["-10 (-11 to -9)", "-", "-"]
-    assert "4 scores of other sizes or versions" in text  # two splits of two runs
+    assert rows_of(text)[0]["near-homophones over random, codebook 1, all, %"] == ["-10 (-11 to -9)", "-", "-", "-"]
+    assert "6 scores of other sizes or older versions" in text  # two splits of three runs
+
+
+def test_the_newest_version_counts_though_most_runs_have_another(tmp_path):
+    for seed in range(3):
+        stored(tmp_path, ["train.py", "--config", "a"], seed, near=-0.9, version=2 if seed == 2 else 1)
+    assert rows_of(recipes.printed(tmp_path))[0]["near-homophones over random, codebook 1, all, %"] == ["-90 (-91 to -89, n = 1)*"]
+
+
+def test_chance_is_taken_off_purity_and_its_frames_need_not_agree(tmp_path):
+    for rate in (12.5, 50):
+        stored(tmp_path, ["train.py", "--config", "a", f"tokenizer.frame_rate={rate}"], step=int(STEPS + rate))
+    assert rows_of(recipes.printed(tmp_path))[0]["phone purity above chance, codebook 1"] == ["0.1 (0 to 0.2)*"] * 2
+
+
+def test_scores_of_another_corpus_in_the_same_run_are_not_taken(tmp_path):
+    stored(tmp_path, ["train.py", "--config", "a"])
+    (run,) = tmp_path.iterdir()
+    for at in (10, 15, STEPS):
+        rows = [score(probe="reconstruction", metric="stoi", layer="2", layer_mode="cumulative", value=0.2)]
+        store(run, Results(Context(run=run.name, codec="laminal", revision="r", corpus="librispeech", epoch=at, step=at), rows))
+    assert rows_of(recipes.printed(tmp_path))[0]["STOI"] == ["0.6 (0.4 to 0.7)*"]
 
 
 def test_runs_of_other_corpora_are_other_tables_and_unfinished_ones_none(tmp_path):
@@ -91,7 +117,7 @@ def test_runs_of_other_corpora_are_other_tables_and_unfinished_ones_none(tmp_pat
     stored(tmp_path, ["train.py", "--config", "a"], corpus="librispeech", seed=1)
     stored(tmp_path, ["train.py", "--config", "b"], step=15)
     stored(tmp_path, ["probe.py", "ckpt=x"])
-    first, second = recipes.printed(tmp_path).split("\n\n* fewer than 3 seeds.\n\n")
+    first, second = recipes.printed(tmp_path).split("\n\n* fewer than 3 runs.\n\n")
     assert first.startswith("librispeech, 20 generator steps") and second.startswith("spoken, 20 generator steps")
     assert "| b" not in second and "train" not in second
 

@@ -53,7 +53,7 @@ class Comparison:
         finite = np.isfinite(wav).all(1)
         wav = np.where(finite[:, None], wav, 0).astype(np.float32)
         sound = torch.from_numpy(wav)
-        with parallel.one_thread():  # the same numbers on every machine
+        with parallel.one_thread():  # the same numbers on any number of threads
             cepstra, loud = self._cepstra(sound)
             mels, voiced = self._mels(sound), pitch(sound, RATE)
         return Described(wav, finite, mels, cepstra, loud, voiced, framed(wav.T, RATE), self._voice(wav))

@@ -105,6 +105,7 @@ class Units:
         """Encode the utterances, by number; those whose audio is bad are named."""
         found, bad = {}, []
         number = {label: index for index, label in enumerate(self.labels)}
+        _ = self._spans  # drawn here, once: Python 3.12 would let every thread draw them
         heard = parallel.each(codec, partial(self._heard_or_not, codec), range(len(self.corpus)))
         for index, frames in track(enumerate(heard), "utterances for units", len(self.corpus)):
             utterance = self.corpus[index]

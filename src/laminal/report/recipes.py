@@ -11,17 +11,18 @@ import numpy as np
 
 from laminal.errors import RequestError
 from laminal.measures.bootstrap import student
-from laminal.report.selection import TIERS, Checkpoint, Reading, checkpoints, corpora
+from laminal.report.selection import TIERS, Checkpoint, checkpoints
 from laminal.report.words import number
 from laminal.results import read_table
 
-OWN = ("seed", "run", "out", "resume", "log", "trainer.devices", "probing", "checkpoint")  # keys that are no part of a recipe
+OWN = ("seed", "run", "out", "resume", "log", "probing", "checkpoint")  # keys that are no part of a recipe
+OF_FRAMES = ("units", "articulation")  # their n counts frames, which tokenizers of other frame rates have fewer of
 FEWEST = 3  # seeds, below which a mean is marked
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A row: which score, of which layer ("first", "last", or "" for what has none), times `scale`."""
+    """A row: which score, of which layer ("first": codebook 1, "last": all codebooks, "": it is of none), times `scale`."""
 
     said: str
     probe: str
@@ -30,6 +31,7 @@ class Measure:
     setting: str = ""
     split: str = "all"
     scale: float = 1.0
+    above: bool = False  # chance, which changes with the number of codes in use, is taken off
     reported: str = ""  # what a paper reports, at its own size
 
 
@@ -48,12 +50,12 @@ def _measures() -> tuple[Measure, ...]:
         Measure("STOI", "reconstruction", "stoi", "last"),
         Measure("mel distance", "reconstruction", "mel_distance", "last"),
         Measure("kbit/s", "units", "bits_nominal", scale=1e-3),
-        Measure("phone purity, codebook 1", "units", "phone_purity", "first"),
+        Measure("phone purity above chance, codebook 1", "units", "phone_purity", "first", above=True),
         Measure("phones named above chance, codebook 1", "units", "phone_gain", "first"),
         Measure("ABX error across speakers, codebook 1", "units", "abx_across", "first"),
         *pairs,
         Measure("CKA with text, all codebooks", "text_alignment", "cka", "last", "text"),
-        Measure("articulation (held-out PWCCA), all codebooks", "articulation", "heldout_pwcca", "last"),
+        Measure("articulation (held-out PWCCA; simulated tracts), all codebooks", "articulation", "heldout_pwcca", "last"),
         Measure("word errors of a small CTC, all codebooks", "transcription", "wer", "last", reported=PAPER_004.format("0.290 to 0.253")),
         Measure("speaker EER, all codebooks", "speaker_verification", "eer", "last"),
         Measure("conversion: similarity to the target", "voice_conversion", "similarity_to_target", "first"),
@@ -76,23 +78,30 @@ class Run:
     corpus: str
     checkpoint: Checkpoint
 
-    def reading(self, measure: Measure) -> tuple[Reading, tuple[int, int]] | None:
-        """Give the score with how many clusters (words, speakers) and which version of its probe it has: its kind."""
-        layer = measure.layer
-        if layer:
-            layers = self.checkpoint.layers(measure.probe, measure.metric)
-            layers = [each for each in layers if self._found(measure, each) is not None]
-            if not layers:
-                return None
-            layer = layers[0] if layer == "first" else layers[-1]
-        found = self._found(measure, layer)
+    def reading(self, measure: Measure) -> "Cell | None":
+        """Give the score, if the run has a finite one."""
+        table, layer = self.checkpoint.table, ""
+        if measure.layer:
+            books = [int(name) for name in set(table["layer"]) if name.isdigit()]
+            layer = "1" if measure.layer == "first" else str(max(books, default=1))
+        found = self.checkpoint.find(measure.probe, measure.metric, measure.setting, layer, measure.split)
         if found is None or not math.isfinite(found.value):
             return None
-        table = self.checkpoint.table
-        return found, (int(found.clusters), int(table.loc[table["probe"] == measure.probe, "probe_version"].iloc[0]))
+        version = int(table.loc[table["probe"] == measure.probe, "probe_version"].max())
+        off = found.chance if measure.above else 0.0
+        value, low, high = (measure.scale * (each - off) for each in (found.value, found.low, found.high))
+        return Cell(value, low, high, version, (found.clusters, 0 if measure.probe in OF_FRAMES else found.n))
 
-    def _found(self, measure: Measure, layer: str) -> Reading | None:
-        return self.checkpoint.find(measure.probe, measure.metric, measure.setting, layer, measure.split)
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run's score, with the version of its probe and its size: words or speakers, and what they have between them."""
+
+    value: float
+    low: float
+    high: float
+    version: int
+    size: tuple[int, int]
 
 
 def printed(folder: Path) -> str:
@@ -100,8 +109,8 @@ def printed(folder: Path) -> str:
 
     A cell is the mean over seeds. Its 95 % interval adds two half-widths (root of the sum of squares): Student's t over the seeds, and the
     mean of the runs' own, over the words or speakers that are the same in all of them; of one seed it is the run's own. Scores of other
-    sizes or another version of a probe than most runs have are left out and counted below; of two runs of one recipe and seed the later one
-    counts. Raises RequestError where no run is stored.
+    sizes than most runs have, or of older versions of a probe than another run has, are left out and counted below; of two runs of one
+    recipe and seed the later one counts. Raises RequestError where no run is stored.
     """
     runs = [run for path in sorted(folder.glob("*/scores.parquet")) if (run := _run(path.parent)) is not None]
     if not runs:
@@ -117,10 +126,9 @@ def _run(folder: Path) -> Run | None:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if "generator_steps" not in manifest or Path(str(manifest.get("argv", [""])[0])).name != "train.py":
+    if "generator_steps" not in manifest or Path(str([*manifest.get("argv", []), ""][0])).name != "train.py":
         return None
-    scores = read_table(folder / "scores.parquet")
-    points = [point for corpus in corpora(scores)[:1] for point in checkpoints(scores, corpus)]
+    points = checkpoints(read_table(folder / "scores.parquet"), str(manifest.get("corpus", "")))
     if not points or points[-1].step < int(manifest["generator_steps"]):
         return None  # not trained, or not probed, to its end
     steps, seed, started = int(manifest["generator_steps"]), int(manifest.get("seed", 0)), str(manifest.get("started", ""))
@@ -128,13 +136,17 @@ def _run(folder: Path) -> Run | None:
 
 
 def recipe(argv: Sequence[str]) -> str:
-    """Name a recipe by the words of its command: the configuration and what it overrides, without seed, name and place of the run."""
+    """Name a recipe by the words of its command: the configuration and what it overrides, without seed, name and place of the run.
+
+    What somebody changed in a YAML file between two runs is not seen.
+    """
     words = [str(word) for word in argv[1:]]
     named = [Path(after).stem for word, after in zip(words, words[1:]) if word == "--config"]
     named += [Path(word.partition("=")[2]).stem for word in words if word.startswith("--config=")]
-    keys = [word for word in words if "=" in word and not word.startswith("--") and not word.startswith(tuple(f"{key}=" for key in OWN))]
-    kept = [word for word in keys if not word.startswith(tuple(f"{key}." for key in OWN))]
-    return " ".join([*named, *sorted(kept)])
+    last = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("--"))  # the last value of a key counts
+    kept = {key: value for key, value in last.items() if not any(key == own or key.startswith(f"{own}.") for own in OWN)}
+    said = [f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, value in sorted(kept.items())]  # of a path its last part
+    return " ".join([*named, *said]).replace("|", "/")
 
 
 def _table(corpus: str, steps: int, runs: Sequence[Run]) -> str:
@@ -145,33 +157,34 @@ def _table(corpus: str, steps: int, runs: Sequence[Run]) -> str:
     heads = [f"{name} ({len(each)} seed{'s' if len(each) > 1 else ''})" for name, each in columns.items()]
     rows, left = [], 0
     for measure in MEASURES:
-        found = {name: [run.reading(measure) for run in each] for name, each in columns.items()}
-        kinds = [kind for each in found.values() for reading in each if reading is not None for kind in [reading[1]]]
-        if not kinds:
+        found = {name: [cell for run in each if (cell := run.reading(measure)) is not None] for name, each in columns.items()}
+        every = [cell for each in found.values() for cell in each]
+        if not every:
             continue
-        usual = max(set(kinds), key=lambda kind: (kinds.count(kind), kind))
-        left += sum(kind != usual for kind in kinds)
-        alike = [[reading[0] for reading in each if reading is not None and reading[1] == usual] for each in found.values()]
-        cells = [_cell(each, measure.scale) for each in alike]
-        rows.append([measure.said, *cells, measure.reported])
+        newest = max(cell.version for cell in every)
+        sizes = [cell.size for cell in every if cell.version == newest]
+        usual = max(set(sizes), key=lambda size: (sizes.count(size), size))
+        alike = {name: [cell for cell in each if (cell.version, cell.size) == (newest, usual)] for name, each in found.items()}
+        left += len(every) - sum(map(len, alike.values()))
+        rows.append([measure.said, *(_cell(each, len(columns[name])) for name, each in alike.items()), measure.reported])
     reported = any(row[-1] for row in rows)
     lines = [["", *heads, *(["reported (not comparable in size)"] if reported else [])], ["---"] * (len(heads) + 1 + reported)]
     lines += [row if reported else row[:-1] for row in rows]
-    said = f"{corpus}, {steps:,} generator steps; last checkpoint, held-out speakers; mean over seeds, 95 % interval over seeds and items"
-    notes = [f"* fewer than {FEWEST} seeds."] if any("*" in cell for row in rows for cell in row[1:-1]) else []
-    notes += [f"{left} scores of other sizes or versions of their probes are left out; probe.py ckpt=RUN makes them anew."] if left else []
+    said = (
+        f"{corpus}, {steps:,} generator steps, last checkpoint. Mean over seeds, 95 % interval over seeds and over the words or speakers "
+        "tested; of one run (n = 1) over these alone."
+    )
+    notes = [f"* fewer than {FEWEST} runs."] if any("*" in cell for row in rows for cell in row[1:-1]) else []
+    notes += [f"{left} scores of other sizes or older versions of a probe left out; probe.py ckpt=RUN makes them anew."] if left else []
     return "\n".join([said, "", *(f"| {' | '.join(line)} |" for line in lines), *(["", *notes] if notes else [])])
 
 
-def _cell(readings: Sequence[Reading], scale: float) -> str:
-    values = scale * np.array([reading.value for reading in readings])
-    if not len(values):
+def _cell(runs: Sequence[Cell], wanted: int) -> str:
+    if not runs:
         return "-"
-    if len(values) == 1:
-        (reading,) = readings
-        return f"{number(float(values[0]))} ({number(scale * reading.low)} to {number(scale * reading.high)})*"
-    mean = float(values.mean())
-    seeds = student(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    below, above = (scale * float(np.mean([abs(getattr(each, end) - each.value) for each in readings])) for end in ("low", "high"))
-    low, high = mean - math.hypot(seeds, below), mean + math.hypot(seeds, above)
-    return f"{number(mean)} ({number(low)} to {number(high)}){'*' if len(values) < FEWEST else ''}"
+    count = len(runs)
+    mean, below, above = (float(np.mean(each)) for each in zip(*((run.value, run.value - run.low, run.high - run.value) for run in runs)))
+    seeds = student(count - 1) * np.std([run.value for run in runs], ddof=1) / math.sqrt(count) if count > 1 else 0.0
+    of = f", n = {count}" if count < wanted else ""
+    mark = "*" if count < FEWEST else ""
+    return f"{number(mean)} ({number(mean - math.hypot(seeds, below))} to {number(mean + math.hypot(seeds, above))}{of}){mark}"
