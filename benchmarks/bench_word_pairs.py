@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import EncodecConfig, EncodecModel
 
+from laminal import parallel
 from laminal.codecs.encodec import EncodecCodec
 from laminal.corpora.base import Corpus
 from laminal.features import WordFeatures, features_by_slice
@@ -178,9 +179,8 @@ def pair_stage(corpus: Corpus) -> list[dict]:
 
 
 def run() -> list[dict]:
-    torch.set_num_threads(1)
     corpus = speech()
-    with tempfile.TemporaryDirectory() as folder:
+    with parallel.one_thread(), tempfile.TemporaryDirectory() as folder:
         codec = encodec(folder)
         return encoding(corpus, codec) + pair_stage(corpus)
 
