@@ -3,21 +3,13 @@
 The loop is timed on a few permutations and scaled; it is given its Gram matrices, so that it does no more than it must.
 """
 
-import time
-from collections.abc import Callable
-
 import numpy as np
+from timing import seconds
 
 from laminal.measures.cka import gram, linear_cka, similarity, unit
 from laminal.measures.permutations import permutations, permuted_products
 
 WORDS, LAYERS, SPEECH, TEXT, COUNT, LOOPED = 500, 8, 512, 384, 1000, 5
-
-
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.process_time()
-    work()
-    return time.process_time() - begun
 
 
 def run() -> list[dict]:

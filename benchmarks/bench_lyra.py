@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from bench_word_pairs import SLICES, probe, row, seconds, speech
+from bench_word_pairs import SLICES, probe, row, speech
+from timing import seconds
 
 from laminal import parallel
 from laminal.codecs.lyra import LyraCodec

@@ -8,13 +8,12 @@ import math
 import os
 import random
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import seconds
 from transformers import EncodecConfig, EncodecModel
 
 from laminal import parallel
@@ -42,10 +41,10 @@ def speech() -> Corpus:
     return spoken(speakers=8, utterances=160)
 
 
-def encodec(folder: str) -> EncodecCodec:
+def encodec(folder: str, config: EncodecConfig) -> EncodecCodec:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = EncodecModel(EncodecConfig(num_filters=32, target_bandwidths=[1.5, 3.0, 6.0]))
+        model = EncodecModel(config)
         for layer in model.quantizer.layers:
             layer.codebook.embed.normal_(std=0.1)
     model.save_pretrained(folder)
@@ -57,12 +56,6 @@ def probe(corpus: Corpus, cache: str | None, maximum: int = 300) -> WordPairs:
         corpus, None, style="matched", slices=SLICES, distances=("euclidean", "cosine", "scaled"), modes=("cumulative",),
         maximum=maximum, tier_maximum=maximum, token_pairs=2, randoms=2, draws=1000, items=("euclidean",), seed=0, cache=cache,
     )  # fmt: skip
-
-
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.process_time()
-    work()
-    return time.process_time() - begun
 
 
 def heard(codec: EncodecCodec, measure: WordPairs) -> list[torch.Tensor]:
@@ -181,7 +174,7 @@ def pair_stage(corpus: Corpus) -> list[dict]:
 def run() -> list[dict]:
     corpus = speech()
     with parallel.one_thread(), tempfile.TemporaryDirectory() as folder:
-        codec = encodec(folder)
+        codec = encodec(folder, EncodecConfig(num_filters=32, target_bandwidths=[1.5, 3.0, 6.0]))
         return encoding(corpus, codec) + pair_stage(corpus)
 
 

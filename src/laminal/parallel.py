@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from threadpoolctl import ThreadpoolController
 
+from laminal.errors import DataError
+
 MOST = 8  # calls at once: each holds a batch and its activations
 Piece = TypeVar("Piece")
 Found = TypeVar("Found")
@@ -39,6 +41,18 @@ def each(codec: Any, function: Callable[[Piece], Found], pieces: Iterable[Piece]
         finally:
             for waiting in running:
                 waiting.cancel()
+
+
+def each_or_reason(codec: Any, function: Callable[[Piece], Found], pieces: Iterable[Piece]) -> Iterator[Found | str]:
+    """Do as `each`; of a piece whose data is bad (DataError) give what is wrong with it, and go on."""
+
+    def attempted(piece: Piece) -> Found | str:
+        try:
+            return function(piece)
+        except DataError as error:
+            return str(error)
+
+    return each(codec, attempted, pieces)
 
 
 @contextmanager

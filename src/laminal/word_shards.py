@@ -102,19 +102,18 @@ def _made(codec: Codec, corpus: Corpus, parts: Sequence[Part], tokens: Sequence[
     wanted = {slice: {utterance.id for part in parts if part.slice == slice for utterance, _ in part.block} for slice in found}
     every = {utterance.id: (utterance, rows) for part in parts for utterance, rows in part.block}
 
-    def heard(held: tuple[Utterance, tuple[int, ...]]) -> tuple[str, str, list[tuple[int, Tensor]], list[tuple[int, _Word]]]:
+    def heard(held: tuple[Utterance, tuple[int, ...]]) -> tuple[list[tuple[int, Tensor]], list[tuple[int, _Word]]]:
         utterance, rows = held
-        try:
-            wav = _read(codec, corpus, utterance, rows, tokens)
-        except DataError as error:
-            return utterance.id, str(error), [], []
+        wav = _read(codec, corpus, utterance, rows, tokens)
         # clones, no views, which would hold the whole utterance
         alone = [(row, _cut(wav, tokens[row], codec.sample_rate).clone()) for row in rows] if utterance.id in wanted["audio"] else []
-        return utterance.id, "", alone, _encoded_utterance(codec, wav, rows, tokens) if utterance.id in wanted["features"] else []
+        return alone, _encoded_utterance(codec, wav, rows, tokens) if utterance.id in wanted["features"] else []
 
-    for name, error, alone, inside in parallel.each(codec, heard, every.values()):
-        if error:
-            bad[name] = error
+    for name, made in zip(every, parallel.each_or_reason(codec, heard, every.values()), strict=True):
+        if isinstance(made, str):
+            bad[name] = made
+            continue
+        alone, inside = made
         for row, cut in alone:
             cuts.setdefault(len(cut), []).append((row, cut))
         found["features"].update(inside)

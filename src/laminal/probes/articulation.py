@@ -185,18 +185,12 @@ class Articulation:
         """Numbers of the frames that lie in the audio, and every layer there."""
         name = each.utterance.id
         if name not in self._held:
-            return self._kept(name, next(parallel.each(codec, partial(self._encoded, codec), [each])))
+            return self._kept(name, self._encoded(codec, each))
         return self._held[name]
 
     def _encoded(self, codec: Codec, each: Scaled) -> Heard:
         made = utterance_frames(codec, self.corpus, each.utterance, ((0.0, each.utterance.seconds),), self.cache)
         return made.frames, made.layers
-
-    def _encoded_or_not(self, codec: Codec, each: Scaled) -> Heard | str:
-        try:
-            return self._encoded(codec, each)
-        except DataError as error:
-            return str(error)
 
     def _kept(self, name: str, found: Heard) -> Heard:
         self._room -= sum(layer.nbytes for layer in found[1].values())
@@ -211,7 +205,7 @@ class Articulation:
         rate = codec.frame_rate
         usable: list[Aligned] = []
         least = int(np.ceil(SHIFT * rate))
-        every = parallel.each(codec, partial(self._encoded_or_not, codec), self._scaled)
+        every = parallel.each_or_reason(codec, partial(self._encoded, codec), self._scaled)
         for number, (each, heard) in enumerate(zip(self._scaled, every, strict=True)):
             name = each.utterance.id
             if isinstance(heard, str):

@@ -106,7 +106,7 @@ class Units:
         found, bad = {}, []
         number = {label: index for index, label in enumerate(self.labels)}
         _ = self._spans  # drawn here, once: Python 3.12 would let every thread draw them
-        heard = parallel.each(codec, partial(self._heard_or_not, codec), range(len(self.corpus)))
+        heard = parallel.each_or_reason(codec, partial(self._heard, codec), range(len(self.corpus)))
         for index, frames in track(enumerate(heard), "utterances for units", len(self.corpus)):
             utterance = self.corpus[index]
             if isinstance(frames, str):
@@ -115,12 +115,6 @@ class Units:
             phones = phones_of_frames(utterance.phones, number, codec.frame_rate, frames.codes.shape[1])
             found[index] = Encoded(utterance, frames.codes, phones, frames)
         return found, bad
-
-    def _heard_or_not(self, codec: Codec, index: int) -> Frames | str:
-        try:
-            return self._heard(codec, index)
-        except DataError as error:
-            return str(error)
 
     def _heard(self, codec: Codec, index: int) -> Frames:
         return utterance_frames(codec, self.corpus, self.corpus[index], self._spans.get(index, ()), self.cache)

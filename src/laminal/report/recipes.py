@@ -1,16 +1,16 @@
 """Recipes side by side: stored runs that differ in their seed alone are one column, their last checkpoints' scores a mean over seeds."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from laminal import cli
 from laminal.errors import RequestError
 from laminal.measures.bootstrap import student
+from laminal.report.provenance import read_manifest
 from laminal.report.selection import TIERS, Checkpoint, checkpoints
 from laminal.report.words import number
 from laminal.results import read_table
@@ -31,7 +31,6 @@ class Measure:
     setting: str = ""
     split: str = "all"
     scale: float = 1.0
-    above: bool = False  # chance, which changes with the number of codes in use, is taken off
     reported: str = ""  # what a paper reports, at its own size
 
 
@@ -50,7 +49,7 @@ def _measures() -> tuple[Measure, ...]:
         Measure("STOI", "reconstruction", "stoi", "last"),
         Measure("mel distance", "reconstruction", "mel_distance", "last"),
         Measure("kbit/s", "units", "bits_nominal", scale=1e-3),
-        Measure("phone purity above chance, codebook 1", "units", "phone_purity", "first", above=True),
+        Measure("phone purity above chance, codebook 1", "units", "phone_purity", "first"),
         Measure("phones named above chance, codebook 1", "units", "phone_gain", "first"),
         Measure("ABX error across speakers, codebook 1", "units", "abx_across", "first"),
         *pairs,
@@ -88,8 +87,7 @@ class Run:
         if found is None or not math.isfinite(found.value):
             return None
         version = int(table.loc[table["probe"] == measure.probe, "probe_version"].max())
-        off = found.chance if measure.above else 0.0
-        value, low, high = (measure.scale * (each - off) for each in (found.value, found.low, found.high))
+        value, low, high = (measure.scale * (each - found.floor) for each in (found.value, found.low, found.high))
         return Cell(value, low, high, version, (found.clusters, 0 if measure.probe in OF_FRAMES else found.n))
 
 
@@ -122,31 +120,26 @@ def printed(folder: Path) -> str:
 
 
 def _run(folder: Path) -> Run | None:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    manifest = read_manifest(folder)
+    argv, steps, corpus = [*manifest.get("argv", ()), ""], manifest.get("generator_steps"), str(manifest.get("corpus", ""))
+    if steps is None or Path(argv[0]).name != "train.py":
         return None
-    if "generator_steps" not in manifest or Path(str([*manifest.get("argv", []), ""][0])).name != "train.py":
-        return None
-    points = checkpoints(read_table(folder / "scores.parquet"), str(manifest.get("corpus", "")))
-    if not points or points[-1].step < int(manifest["generator_steps"]):
+    points = checkpoints(read_table(folder / "scores.parquet"), corpus)
+    if not points or points[-1].step < steps:
         return None  # not trained, or not probed, to its end
-    steps, seed, started = int(manifest["generator_steps"]), int(manifest.get("seed", 0)), str(manifest.get("started", ""))
-    return Run(recipe(manifest["argv"]), seed, started, steps, str(manifest.get("corpus", "")), points[-1])
+    return Run(recipe(argv[1:-1]), manifest.get("seed", 0), manifest.get("started", ""), steps, corpus, points[-1])
 
 
-def recipe(argv: Sequence[str]) -> str:
+def recipe(words: Sequence[str]) -> str:
     """Name a recipe by the words of its command: the configuration and what it overrides, without seed, name and place of the run.
 
     What somebody changed in a YAML file between two runs is not seen.
     """
-    words = [str(word) for word in argv[1:]]
-    named = [Path(after).stem for word, after in zip(words, words[1:]) if word == "--config"]
-    named += [Path(word.partition("=")[2]).stem for word in words if word.startswith("--config=")]
-    last = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("--"))  # the last value of a key counts
+    request = cli.parse(words)
+    last = dict(word.split("=", 1) for word in request.overrides)  # the last value of a key counts
     kept = {key: value for key, value in last.items() if not any(key == own or key.startswith(f"{own}.") for own in OWN)}
     said = [f"{key}={value.rstrip('/').rpartition('/')[2]}" for key, value in sorted(kept.items())]  # of a path its last part
-    return " ".join([*named, *said]).replace("|", "/")
+    return " ".join([*(Path(name).stem for name in request.configs), *said]).replace("|", "/")
 
 
 def _table(corpus: str, steps: int, runs: Sequence[Run]) -> str:
