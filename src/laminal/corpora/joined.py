@@ -15,7 +15,7 @@ def joined(parts: Mapping[str, Corpus | None], name: str) -> Corpus:
     """
     corpora = {key: part for key, part in parts.items() if part is not None}
     if not corpora:
-        raise RequestError("corpus.parts is empty: give it corpora by name, as configs/real_teachers.yaml does")
+        raise RequestError("corpus.parts is empty: give it corpora by name, as configs/corpora/librispeech_parts.yaml does")
     found = sorted((utterance for part in corpora.values() for utterance in part), key=lambda utterance: utterance.id)
     doubled = [key for key, count in Counter(utterance.id for utterance in found).items() if count > 1]
     if doubled:
