@@ -7,6 +7,7 @@ from typing import Any
 
 from laminal import probing, runfolder
 from laminal.cache import usual_cache
+from laminal.config import plain
 from laminal.dashboard import sinks_of
 from laminal.errors import RequestError
 from laminal.nn import ranks
@@ -30,8 +31,9 @@ def run(own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]) -> in
     if not runs:
         raise RequestError(f"ckpt={own['ckpt']}: no checkpoint has such a name; quote the pattern, as ckpt='checkpoints/x/*.ckpt'")
     broken = 0
+    filling: Filling | None = None
     for place, paths in runs.items():
-        filling = Filling(place, own, configs, rest)
+        filling = Filling(place, own, configs, rest, filling)
         for path in sorted(paths, key=lambda path: (path.name == "last.ckpt", path.name)):
             try:
                 _say(filling.probe(path))
@@ -68,9 +70,12 @@ def matching(pattern: str) -> list[Path]:
 
 
 class Filling:
-    """One run that is back-filled: its probes and corpus are built once, whatever the number of its checkpoints."""
+    """One run that is back-filled: its probes and corpus are built once, whatever the number of its checkpoints.
 
-    def __init__(self, run: Path, own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str]):
+    They are those of the run `before` where these are the same: what probes hold beside a codec, as floors and ceilings, is measured once.
+    """
+
+    def __init__(self, run: Path, own: Mapping[str, Any], configs: tuple[str, ...], rest: list[str], before: "Filling | None" = None):
         names = own.get("probe")
         self.run, self.again = run, bool(own.get("again"))
         self.out = Path(str(own["out"])) / run.name if own.get("out") else run
@@ -79,7 +84,11 @@ class Filling:
         self.usual = self.out == run and not configs and not rest  # what the run itself would have measured
         config, split = probing.checkpoint_config(run, configs, rest)
         listed = None if names is None else [str(each).strip() for each in (names.split(",") if isinstance(names, str) else names)]
-        self.on = probing.ground(config, listed, split, usual_cache(own.get("cache"), own.get("cache.limit")))
+        asked = {name: plain(config.get(name)) for name in ("corpus", "probes")}
+        self.ground = (asked, listed, None if split is None else split.sha256())
+        cache = usual_cache(own.get("cache"), own.get("cache.limit"))
+        known = before.on if before is not None and before.ground == self.ground else None
+        self.on: probing.Ground = known or probing.ground(config, listed, split, cache)
         self._steps: dict[int, Path] = {}
 
     def probe(self, path: Path) -> str:

@@ -98,6 +98,10 @@ class CodesCache:
             os.utime(path)
         return found
 
+    def holds(self, key: str) -> bool:
+        """Whether there is an entry under `key`, broken or not."""
+        return self._path(key).is_file()
+
     def store(self, key: str, **arrays: np.ndarray) -> None:
         """Store `arrays`; where the disk refuses, warn once and go on without."""
         try:

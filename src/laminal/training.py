@@ -1,19 +1,22 @@
 """One training run: from a configuration to a run folder that holds everything to go on, to probe and to publish."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig
 
-from laminal import experiment, runfolder
+from laminal import experiment, progress, runfolder
 from laminal.atomic import write_text
+from laminal.cache import CodesCache
 from laminal.callback import ProbeCallback
 from laminal.checkpoints import AtomicFiles, Checkpoints, SaveOnTerm, Start, last_checkpoint
 from laminal.codecs.load import codec_of
@@ -36,6 +39,7 @@ from laminal.results import Results
 from laminal.stopping import Stopping
 from laminal.stored import material
 from laminal.task import OptimizerSettings, TokenizerTask
+from laminal.teachers.recorded import Recorded
 from laminal.words import tokens
 
 log = logging.getLogger("laminal")
@@ -50,6 +54,7 @@ class Data(lightning.LightningDataModule):
         super().__init__()
         self.config, self.corpus, self.split = config, corpus, split
         self.sample_rate = int(config.tokenizer.sample_rate)
+        self.recorded: dict[str, Recorded] = {}
 
     def crops(self, rank: int = 0, ranks: int = 1) -> Crops:
         """Training crops of one rank."""
@@ -57,6 +62,7 @@ class Data(lightning.LightningDataModule):
         return Crops(
             self.corpus, self.split, sample_rate=self.sample_rate, seconds=data.seconds, batch=data.batch, pairs=data.pairs,
             synonyms=data.synonyms, seed=self.config.seed, cache_bytes=data.cache_bytes, rank=rank, ranks=ranks,
+            recorded=self.recorded,
         )  # fmt: skip
 
     def start_up(self) -> Iterator[Batch]:
@@ -189,7 +195,34 @@ def parts(config: DictConfig, anew: bool = True) -> Parts:
     data = Data(config, corpus, split)
     task = task_of(config, data.start_up, anew)
     task.objective.attend(lambda: data.crops().sentences)
+    data.recorded = recorded(config, task, corpus.subset(split.train_speakers))
     return Parts(corpus, split, data, task, experiment.probes(config.probes, corpus, split))
+
+
+def recorded(config: DictConfig, task: TokenizerTask, corpus: Corpus) -> dict[str, Recorded]:
+    """Give what the teachers hear of whole recordings, by their names in a batch, where `data.precomputed` asks for that.
+
+    Raises RequestError where no loss can take it.
+    """
+    where = config.data.get("precomputed")
+    if not where:
+        return {}
+    if not task.objective.teachers:
+        raise RequestError(
+            f"data.precomputed={where}: of the losses here none hears recordings (semantic_distill and acoustic_align do; "
+            "reconstruct_match compares crop with crop); say data.precomputed=false"
+        )
+    usual = Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "teachers"
+    cache = CodesCache(usual if where is True else Path(str(where)).expanduser())
+    return {name: Recorded(teacher, corpus, cache) for name, teacher in task.objective.teachers.items()}
+
+
+def hear(recorded: Iterable[Recorded], device: torch.device) -> None:
+    """Make what is missing; processes that start together begin at other recordings."""
+    rank, size = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    for each in recorded:
+        with progress.shown(rank == 0):
+            each.fill(device, rank * len(each.corpus) // size)
 
 
 def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:
@@ -217,6 +250,7 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     trainer = trainer_of(config, folder, [metrics, callback, *early, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
     if runfolder.is_first_process():
         describe(config, folder, start, made)
+    hear(made.data.recorded.values(), trainer.strategy.root_device)
     wall.ready()
     try:
         trainer.fit(task, datamodule=made.data, ckpt_path=start.path if start else None, weights_only=True)

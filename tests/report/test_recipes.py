@@ -14,8 +14,7 @@ from oracle_report import pairs, score
 STEPS = 20
 
 
-def stored(folder, argv, seed=0, near=-0.1, stoi=0.6, step=STEPS, started="2026-01-01", version=1, clusters=100, corpus="spoken",
-           n=300):
+def stored(folder, argv, seed=0, near=-0.1, stoi=0.6, step=STEPS, started="2026-01-01", version=1, clusters=100, corpus="spoken", n=300):
     """A run as train.py leaves it, its near-homophones `near` of random at codebook 1 and half of that at codebook 2."""
     run = folder / f"run{len(list(folder.iterdir()))}"
     rows = [
@@ -55,6 +54,23 @@ def test_mean_over_seeds_with_an_interval_over_seeds_and_words(tmp_path):
     assert cell == f"{-13.0:.3g} ({100 * (-0.13 - half):.3g} to {100 * (-0.13 + half):.3g})"
     assert found["STOI"] == ["0.6 (0.4 to 0.7)"] and found["kbit/s"] == ["4 (4 to 4)"]
     assert not any("core synonyms" in name or "CKA" in name for name in found)  # nobody has them
+
+
+def test_what_a_run_did_not_probe_comes_from_its_later_probings(tmp_path):
+    stored(tmp_path, ["train.py", "--config", "a"], stoi=0.6)
+    for name, started, eer, step, corpus in (
+        ("first", "2026-01-02", 0.4, STEPS, "spoken"), ("last", "2026-01-04", 0.3, STEPS, "spoken"),
+        ("of_another_step", "2026-01-05", 0.2, 10, "spoken"), ("of_another_corpus", "2026-01-06", 0.1, STEPS, "librispeech"),
+    ):  # fmt: skip
+        beside = tmp_path / "run0" / "probed" / name
+        given = {"layer": "8", "low": eer - 0.05, "high": eer + 0.05, "n": 20}
+        rows = [score(probe="speaker_verification", metric="eer", value=eer, **given)]
+        rows.append(score(probe="reconstruction", metric="stoi", value=eer, **given))
+        store(beside, Results(Context(run="run0", codec="laminal", revision="r", corpus=corpus, epoch=step // 10, step=step), rows))
+        (beside / "manifest.json").write_text(json.dumps({f"probing/{corpus}/step={step}": {"started": started}}))
+    found, _ = rows_of(recipes.printed(tmp_path))
+    assert found["speaker EER, all codebooks"] == ["0.3 (0.25 to 0.35)*"]
+    assert found["STOI"] == ["0.6 (0.4 to 0.7)*"]  # the run's own stays
 
 
 def test_one_seed_has_its_own_interval_and_a_mark(tmp_path):

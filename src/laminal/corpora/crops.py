@@ -1,9 +1,9 @@
 """Batches of fixed-length crops with the words in them and how these relate; a batch is a pure function of seed, step and rank."""
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from laminal.corpora.base import Corpus
+from laminal.corpora.base import Corpus, Utterance
 from laminal.corpora.sampler import SPARE, PairSampler, Place, PlainSampler
 from laminal.corpora.split import Split, is_token
 from laminal.corpora.vocabulary import Relations, Sentences, Tokens, tokens
@@ -22,9 +22,22 @@ ROUNDING = 1e-3  # s: a crop starts on a sample, so a word may stick out by less
 ATTEMPTS = 8  # other crops tried in place of one that cannot be read
 
 
+@runtime_checkable
+class Recorded(Protocol):
+    """What a teacher hears of whole recordings: frames, or one vector for each."""
+
+    frame_rate: float | None  # Hz; None: a vector, which belongs to every crop of its recording
+
+    def crop(self, utterance: Utterance, start: float, seconds: float) -> Float32[np.ndarray, "*_ d"]:
+        """Give the frames of `seconds` s from `start` on (on a frame's edge), zeros behind the end, or the vector."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Crops at the tokenizer's rate, and the training words wholly inside them (spans, over the whole batch) with their relations."""
+    """Crops at the tokenizer's rate, and the training words wholly inside them (spans, over the whole batch) with their relations.
+
+    `heard`: by the name of a teacher, what it heard of the crops' whole recordings: frames (b, n, d) or vectors (b, d); usually empty.
+    """
 
     wav: Float[Tensor, "b t"]
     mask: Bool[Tensor, "b t"]  # real samples, not padding
@@ -38,14 +51,19 @@ class Batch:
     excluded: Bool[Tensor, "w w"]  # neither positive nor negative: itself, same lemma, other synonyms, held-out pairs
     hard: Bool[Tensor, "w w"]  # near-homophones of the split
     span_token: Int[Tensor, " w"]  # number in `Crops.sentences`
+    heard: dict[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move every tensor to `device`."""
-        return Batch(**{part.name: getattr(self, part.name).to(device, non_blocking=True) for part in fields(self)})
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """Pin every tensor (the DataLoader calls this)."""
-        return Batch(**{part.name: getattr(self, part.name).pin_memory() for part in fields(self)})
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = {part.name: function(getattr(self, part.name)) for part in fields(self) if part.name != "heard"}
+        return Batch(**tensors, heard={name: function(tensor) for name, tensor in self.heard.items()})
 
 
 class Crops(Dataset[Batch]):
@@ -53,7 +71,8 @@ class Crops(Dataset[Batch]):
 
     Of `batch` crops of `seconds` s, a fraction `pairs` is drawn around words that relate (a synonym rather than the same word in a
     fraction `synonyms` of them), the rest uniformly over the seconds of the training speakers. `cache_bytes` bounds the decoded
-    audio kept in memory (16 kHz takes 115 MB an hour). Raises RequestError on a leaking split and on wrong numbers.
+    audio kept in memory (16 kHz takes 115 MB an hour). `recorded`: what teachers hear of whole recordings, by name; crops then start on
+    the edge of a frame. Raises RequestError on a leaking split and on wrong numbers.
     """
 
     def __init__(
@@ -70,6 +89,7 @@ class Crops(Dataset[Batch]):
         cache_bytes: int,
         rank: int = 0,
         ranks: int = 1,
+        recorded: Mapping[str, Recorded] | None = None,
     ) -> None:
         split.check()
         if not (seconds > 0 and batch >= 1 and 0 <= pairs <= 1 and 0 <= synonyms <= 1 and 0 <= rank < ranks):
@@ -88,6 +108,12 @@ class Crops(Dataset[Batch]):
         self._relations = Relations(split, self.words)
         self._speaker = np.array([self.speakers.index(utterance.speaker) for utterance in self._corpus])
         self._waveforms = Waveforms(self._corpus, self.lengths, sample_rate, cache_bytes)
+        self._recorded = dict(recorded or {})
+        rates = {float(each.frame_rate) for each in self._recorded.values() if each.frame_rate is not None}
+        if len(rates) > 1:
+            given = ", ".join(f"{rate:g}" for rate in sorted(rates))
+            raise RequestError(f"teachers of {given} frames/s: crops cannot start on the frames of all; say data.precomputed=false")
+        self._grid = rates.pop() if rates else None
         self._paired = round(pairs * batch)
         self._plain = PlainSampler(self.lengths, seconds, seed)
         self._pairs = PairSampler(self._tokens, self._relations, self.lengths, seconds, synonyms, seed) if self._paired else None
@@ -107,14 +133,18 @@ class Crops(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         """Make the batch of `step`; raises DataError where the audio is unreadable again and again."""
         found = [self._read(place, step, row) for row, place in enumerate(self.places(step))]
-        wavs, places = [wav for wav, _ in found], [place for _, place in found]
-        return _batch(wavs, places, self._speaker, self._tokens, self._relations, self.seconds, self.sample_rate)
+        wavs, places, heard = [wav for wav, _, _ in found], [place for _, place, _ in found], [told for _, _, told in found]
+        batch = _batch(wavs, places, self._speaker, self._tokens, self._relations, self.seconds, self.sample_rate)
+        batch.heard.update({name: torch.from_numpy(np.stack([told[name] for told in heard])) for name in self._recorded})
+        return batch
 
-    def _read(self, place: Place, step: int, row: int) -> tuple[Float32[np.ndarray, " t"], Place]:
+    def _read(self, place: Place, step: int, row: int) -> tuple[Float32[np.ndarray, " t"], Place, dict[str, np.ndarray]]:
         """Read one crop, or another one, told by a warning, in place of one that cannot be read."""
         for attempt in range(ATTEMPTS):
             try:
-                return _read(self._waveforms, place, self.seconds, self.sample_rate)
+                wav, read = _read(self._waveforms, place, self.seconds, self.sample_rate, self._grid)
+                utterance = self._corpus[read.utterance]
+                return wav, read, {name: each.crop(utterance, read.start, self.seconds) for name, each in self._recorded.items()}
             except DataError as error:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -149,8 +179,12 @@ def evaluation_crops(
     return tuple(_batch(wavs[part], places[part], speaker, None, None, seconds, sample_rate) for part in parts)
 
 
-def _read(waveforms: Waveforms, place: Place, seconds: float, sample_rate: int) -> tuple[Float32[np.ndarray, " t"], Place]:
+def _read(
+    waveforms: Waveforms, place: Place, seconds: float, sample_rate: int, grid: float | None = None
+) -> tuple[Float32[np.ndarray, " t"], Place]:
     start = int(place.start * sample_rate)  # on a sample, and never past the end
+    if grid is not None:
+        start = round(int(place.start * grid + 1e-6) / grid * sample_rate)  # of a frame
     return waveforms.crop(place.utterance, start, round(seconds * sample_rate)), Place(place.utterance, start / sample_rate)
 
 
@@ -175,7 +209,9 @@ def _batch(
     related = relations.matrices(word, said) if relations else (np.zeros((0, 0), dtype=bool),) * 3
     start, end = ((edge - origin).clip(0, seconds).astype(np.float32) for edge in (start, end))
     spoken = speaker[[place.utterance for place in places]]
-    return Batch(*(torch.from_numpy(part) for part in (wav, mask, spoken, span_row, start, end, word, said, *related, span)))
+    tensors = [torch.from_numpy(part) for part in (wav, mask, spoken, span_row, start, end, word, said, *related, span)]
+    names = (part.name for part in fields(Batch) if part.name != "heard")
+    return Batch(**dict(zip(names, tensors, strict=True)), heard={})
 
 
 def _as_is(batch: Any) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
-from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, masked_mean, resampled
+from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, held, masked_mean, teacher_embedding
 from laminal.nn.align import AttentionPooling
 from laminal.nn.tokenizer import TokenizerOutput
 from laminal.teachers.base import SpeakerTeacher
@@ -28,19 +28,22 @@ class AcousticAlignLoss(Loss):
     """
 
     name = "acoustic_align"
+    hears_recordings = True
     mean: Tensor
     std: Tensor
     fitted: Tensor
 
     def __init__(
-        self, teacher: SpeakerTeacher, width: int, heads: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
-    ) -> None:
+        self, teacher: SpeakerTeacher | Held[SpeakerTeacher], width: int, heads: int,
+        mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.teacher = Held(teacher)
+        self.teacher = held(teacher)
+        dimensions = self.teacher.teacher.width
         self.pooling = AttentionPooling(width, heads)
-        self.projection = nn.Linear(width, teacher.width)
-        self.register_buffer("mean", torch.zeros(teacher.width))
-        self.register_buffer("std", torch.ones(teacher.width))
+        self.projection = nn.Linear(width, dimensions)
+        self.register_buffer("mean", torch.zeros(dimensions))
+        self.register_buffer("std", torch.ones(dimensions))
         self.register_buffer("fitted", torch.tensor(False))
         if (mean is None) != (std is None):
             raise RequestError("acoustic_align was given one of mean and std; give both, or neither and call fit with training batches")
@@ -52,7 +55,7 @@ class AcousticAlignLoss(Loss):
         if not self.ready:
             raise RequestError("acoustic_align does not know its teacher's mean and std; call fit with training batches, or give them")
         with torch.autocast(batch.wav.device.type, enabled=False):
-            target = self.target(batch.wav, batch.mask, out.sample_rate)
+            target = self.target(batch, out.sample_rate)
             student = self.voice(full(out.z_rest), out.frame_mask)
             divergence = nn.functional.kl_div(student.log_softmax(dim=1), target, reduction="none", log_target=True).sum(dim=1)
             return masked_mean(divergence[:, None], out.frame_mask.any(dim=1, keepdim=True))
@@ -62,9 +65,9 @@ class AcousticAlignLoss(Loss):
         return self.projection(self.pooling(nn.functional.layer_norm(z_rest, z_rest.shape[-1:]), mask))
 
     @torch.no_grad()
-    def target(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], sample_rate: int) -> Float[Tensor, "b d"]:
+    def target(self, batch: Batch, sample_rate: int) -> Float[Tensor, "b d"]:
         """Logarithm of the teacher's distribution: log-softmax of its z-scored embedding."""
-        return ((self._embed(wav, mask, sample_rate) - self.mean) / self.std).log_softmax(dim=1)
+        return ((self._embed(batch, sample_rate) - self.mean) / self.std).log_softmax(dim=1)
 
     @property
     def ready(self) -> bool:
@@ -76,7 +79,7 @@ class AcousticAlignLoss(Loss):
         """Estimate the teacher's mean and standard deviation, over the crops of all ranks; raises RequestError for fewer than two crops."""
         moments = torch.zeros(3, self.mean.numel(), dtype=torch.float64, device=self.mean.device)
         for batch in batches:
-            embeddings = self._embed(batch.wav, batch.mask, sample_rate).double()[batch.mask.any(dim=1)]
+            embeddings = self._embed(batch, sample_rate).double()[batch.mask.any(dim=1)]
             moments += torch.stack([torch.ones_like(embeddings), embeddings, embeddings.square()]).sum(dim=1)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(moments)
@@ -90,10 +93,5 @@ class AcousticAlignLoss(Loss):
         self.std.copy_(std.clamp(min=1e-3 * float(std.mean()) + 1e-12))  # a dimension that never moves must not explode
         self.fitted.fill_(True)
 
-    def _embed(self, wav: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"], sample_rate: int) -> Float[Tensor, "b d"]:
-        teacher = self.teacher.on(wav.device)
-        heard = resampled(wav * mask, sample_rate, teacher.sample_rate)
-        if heard.shape[1] != mask.shape[1]:
-            nearest = torch.arange(heard.shape[1], device=mask.device) * sample_rate // teacher.sample_rate
-            mask = mask[:, nearest.clamp(max=mask.shape[1] - 1)]
-        return full(teacher.embed(heard, mask)).to(self.mean.device)
+    def _embed(self, batch: Batch, sample_rate: int) -> Float[Tensor, "b d"]:
+        return teacher_embedding(self.teacher, batch, sample_rate).to(self.mean.device)

@@ -1,6 +1,6 @@
 """What a loss is: one term of the objective, a module that sees what the tokenizer's forward produced and the batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -14,6 +14,7 @@ from laminal.corpora.crops import Batch
 from laminal.corpora.vocabulary import Sentences
 from laminal.errors import RequestError
 from laminal.nn.tokenizer import TokenizerOutput
+from laminal.teachers.base import FrameTeacher, SpeakerTeacher
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class Loss(nn.Module):
 
     `on_waveform`: its only way into the tokenizer is the decoded audio, so that the balancer may take it.
     `needs_features`: `features` must be given. `needs_sentences`: `attend` must be called before the first forward.
+    `hears_recordings`: its `teacher` may have heard whole recordings before the training, in place of the crop (`Batch.heard`).
     `logged`: further values of the last forward worth a curve, without gradient.
     Parameters of a loss are learnt with the generator, save the `discriminators` of a `Critic`. A teacher is held in a `Held`.
     """
@@ -45,6 +47,7 @@ class Loss(nn.Module):
     on_waveform = False
     needs_features = False
     needs_sentences = False
+    hears_recordings = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,23 +90,62 @@ class Held(Generic[T]):
     """A teacher held outside the module tree: never in a checkpoint, never stepped, always in eval mode, moved when it is first used.
 
     An nn.Module that is an attribute of a module would be registered; this is none, so `.train()`, `.to()` and `state_dict` pass it by.
+    Losses of one teacher share one of these (`name` tells it from others), and what it hears of a batch is heard once.
     """
 
-    def __init__(self, teacher: T) -> None:
-        self._teacher = teacher
+    def __init__(self, teacher: T, name: str = "") -> None:
+        self.teacher, self.name = teacher, name
         self._device: torch.device | None = None
+        self._last: tuple[Batch, Tensor] | None = None
         if isinstance(teacher, nn.Module):
             teacher.eval().requires_grad_(False)
 
     def on(self, device: torch.device) -> T:
         """Give the teacher, on `device` and in eval mode."""
-        if isinstance(self._teacher, nn.Module):
+        if isinstance(self.teacher, nn.Module):
             if device != self._device:
-                self._teacher.to(device)
-            if self._teacher.training:
-                self._teacher.eval()
+                self.teacher.to(device)
+            if self.teacher.training:
+                self.teacher.eval()
         self._device = device
-        return self._teacher
+        return self.teacher
+
+    def once(self, batch: Batch, hear: Callable[[T], Tensor]) -> Tensor:
+        """Give what `hear` makes of the batch, without gradient; the last batch's is kept for the next loss that asks."""
+        if self._last is None or self._last[0] is not batch:
+            with torch.no_grad():
+                self._last = (batch, hear(self.on(batch.wav.device)))
+        return self._last[1]
+
+
+def held(teacher: T | Held[T]) -> Held[T]:
+    """Hold a teacher, unless it is held already."""
+    return teacher if isinstance(teacher, Held) else Held(teacher)
+
+
+def teacher_frames(held: Held[FrameTeacher], batch: Batch, sample_rate: int, of_crop: bool = False) -> Float[Tensor, "b n d"]:
+    """Give a frame teacher's frames of the batch, whose audio is at `sample_rate` Hz, without gradient.
+
+    They are cut from those of whole recordings where the batch brings these; `of_crop`: the crop alone is heard, in any case.
+    """
+    if held.name in batch.heard and not of_crop:
+        return batch.heard[held.name]
+    return held.once(batch, lambda teacher: full(teacher.frames(resampled(batch.wav * batch.mask, sample_rate, teacher.sample_rate))))
+
+
+def teacher_embedding(held: Held[SpeakerTeacher], batch: Batch, sample_rate: int) -> Float[Tensor, "b d"]:
+    """Give a speaker teacher's vectors of the crops, or of their recordings where the batch brings these, without gradient."""
+    if held.name in batch.heard:
+        return batch.heard[held.name]
+
+    def hear(teacher: SpeakerTeacher) -> Tensor:
+        mask, heard = batch.mask, resampled(batch.wav * batch.mask, sample_rate, teacher.sample_rate)
+        if heard.shape[1] != mask.shape[1]:
+            nearest = torch.arange(heard.shape[1], device=mask.device) * sample_rate // teacher.sample_rate
+            mask = mask[:, nearest.clamp(max=mask.shape[1] - 1)]
+        return full(teacher.embed(heard, mask))
+
+    return held.once(batch, hear)
 
 
 def resampled(wav: Float[Tensor, "b t"], source: int, target: int) -> Float[Tensor, "b _"]:

@@ -1,5 +1,7 @@
 """Objective: losses by name, each weighted once; raw terms and gradient norms to log; the discriminators' step."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from laminal.corpora.crops import Batch
 from laminal.corpora.vocabulary import Sentences
 from laminal.errors import DataError, RequestError
-from laminal.losses.base import Critic, DiscriminatorFeatures, Loss, frozen
+from laminal.losses.base import Critic, DiscriminatorFeatures, Held, Loss, frozen
 from laminal.nn.balancer import Balancer
 from laminal.nn.tokenizer import TokenizerOutput
 
@@ -125,6 +127,12 @@ class Objective(nn.Module):
                 loss.attend(made)
 
     @property
+    def teachers(self) -> dict[str, Any]:
+        """Teachers, by the names under which batches bring what they hear of whole recordings, of the losses that can take it."""
+        found = [getattr(loss, "teacher", None) for _, loss in self._losses() if loss.hears_recordings]
+        return {each.name: each.teacher for each in found if isinstance(each, Held) and each.name}
+
+    @property
     def ready(self) -> bool:
         """Whether no loss waits for `fit`."""
         return all(loss.ready for _, loss in self._losses())
@@ -169,6 +177,7 @@ def build(losses: Mapping[str, Mapping[str, Any]], balancer: Callable[[Sequence[
     Raises RequestError where a configuration has no weight or arguments that do not fit, and whatever its loss or Objective raises.
     """
     built, weights, starts = {}, {}, {}
+    teachers: dict[str, Held[Any]] = {}
     for name, config in losses.items():
         arguments = dict(config)
         if "weight" not in arguments:
@@ -176,16 +185,30 @@ def build(losses: Mapping[str, Mapping[str, Any]], balancer: Callable[[Sequence[
         weight = checked_weight(name, arguments.pop("weight"))
         start = checked_start(name, arguments.pop("start", 0))
         if weight:
-            built[name], weights[name], starts[name] = _construct(name, arguments), weight, start
+            built[name], weights[name], starts[name] = _construct(name, arguments, teachers), weight, start
     return Objective(built, weights, balancer, starts)
 
 
-def _construct(name: str, arguments: dict[str, Any]) -> Loss:
+def _construct(name: str, arguments: dict[str, Any], teachers: dict[str, Held[Any]]) -> Loss:
+    """Build a loss; teachers of the same configuration are one, and are kept in `teachers`."""
+    given, objects = arguments.get("teacher"), {}
+    if isinstance(given, Mapping) and "_target_" in given:
+        told = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
+        if told not in teachers:
+            teachers[told] = Held(_instantiated(name, dict(given)), told)
+        objects["teacher"] = teachers[told]
+    loss = _instantiated(name, {key: value for key, value in arguments.items() if key not in objects}, **objects)
+    if not isinstance(loss, Loss):
+        raise RequestError(f"losses.{name} is a {type(loss).__name__}, not a Loss; its _target_ must subclass laminal.losses.base.Loss")
+    return loss
+
+
+def _instantiated(name: str, config: dict[str, Any], **objects: Any) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     try:
-        loss = instantiate(arguments, _convert_="all")
+        return instantiate(config, _convert_="all", **objects)
     except InstantiationException as error:  # hydra wraps what a constructor raised
         cause: BaseException = error
         while cause.__cause__ is not None and not isinstance(cause, RequestError | DataError | OSError):
@@ -193,9 +216,6 @@ def _construct(name: str, arguments: dict[str, Any]) -> Loss:
         if isinstance(cause, RequestError | DataError | OSError):
             raise cause from None
         raise RequestError(f"losses.{name} cannot be built ({' '.join(str(cause).split())}); configs/losses has its arguments") from error
-    if not isinstance(loss, Loss):
-        raise RequestError(f"losses.{name} is a {type(loss).__name__}, not a Loss; its _target_ must subclass laminal.losses.base.Loss")
-    return loss
 
 
 def checked_weight(name: str, weight: object) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
-from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, masked_mean, resampled
+from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, held, masked_mean, resampled, teacher_frames
 from laminal.nn.rebuilder import Rebuilder
 from laminal.nn.tokenizer import TokenizerOutput
 from laminal.teachers.base import FrameTeacher
@@ -44,9 +44,10 @@ class ReconstructMatchLoss(Loss):
         super().__init__()
         if decoder not in DECODERS:
             raise RequestError(f"reconstruct_match decoder {decoder!r} is unknown; use one of {', '.join(DECODERS)}")
-        if not isinstance(teacher, FrameTeacher):
-            raise RequestError(f"reconstruct_match: {type(teacher).__name__} gives no frames to compare; take hubert, wavlm or whisper")
-        self.teacher: Held[FrameTeacher] = Held(teacher)
+        self.teacher: Held[FrameTeacher] = held(teacher)
+        if not isinstance(self.teacher.teacher, FrameTeacher):
+            kind = type(self.teacher.teacher).__name__
+            raise RequestError(f"reconstruct_match: {kind} gives no frames to compare; take hubert, wavlm or whisper")
         self.frame_rate, self.gradient = float(frame_rate), gradient
         self.decoder = None
         if min(filters, heads) < 1 or min(residual_layers, transformer_layers) < 0 or (transformer_layers and width % (2 * heads)):
@@ -62,8 +63,7 @@ class ReconstructMatchLoss(Loss):
         """Give the raw term."""
         teacher = self.teacher.on(batch.wav.device)
         rebuilt = self.rebuilt(out)[:, : batch.wav.shape[1]]
-        with torch.no_grad():
-            target = full(teacher.frames(resampled(batch.wav * batch.mask, out.sample_rate, teacher.sample_rate)))
+        target = teacher_frames(self.teacher, batch, out.sample_rate, of_crop=True)  # as the rebuilt audio is heard, without what is around
         heard = full(teacher.frames(resampled(rebuilt * batch.mask, out.sample_rate, teacher.sample_rate)))
         if rebuilt.requires_grad and not heard.requires_grad:
             raise RequestError(f"reconstruct_match: {type(teacher).__name__} gives no gradient to its audio; take hubert, wavlm or whisper")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from laminal.corpora.crops import Batch
 from laminal.errors import RequestError
-from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, masked_mean, resampled
+from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, held, masked_mean, teacher_frames
 from laminal.nn.tokenizer import TokenizerOutput
 from laminal.teachers.base import FrameTeacher
 
@@ -29,14 +29,16 @@ class SemanticDistillLoss(Loss):
     """
 
     name = "semantic_distill"
+    hears_recordings = True
 
-    def __init__(self, teacher: FrameTeacher, width: int, axis: str) -> None:
+    def __init__(self, teacher: FrameTeacher | Held[FrameTeacher], width: int, axis: str) -> None:
         super().__init__()
         if axis not in AXES:
             raise RequestError(f"semantic_distill axis {axis!r} is unknown; use one of {', '.join(AXES)}")
         self.axis = axis
-        self.teacher, self.frame_rate = Held(teacher), float(teacher.frame_rate)
-        self.projection = nn.Linear(width, teacher.width)
+        self.teacher = held(teacher)
+        self.frame_rate = float(self.teacher.teacher.frame_rate)
+        self.projection = nn.Linear(width, self.teacher.teacher.width)
 
     def forward(self, out: TokenizerOutput, batch: Batch, features: DiscriminatorFeatures | None = None) -> Float[Tensor, ""]:
         """Give the raw term; raises RequestError where the frame rates do not fit."""
@@ -73,8 +75,8 @@ class SemanticDistillLoss(Loss):
     @torch.no_grad()
     def _target(self, out: TokenizerOutput, batch: Batch) -> Float[Tensor, "b n d"]:
         """Teacher frames on the tokenizer's grid; at most the tokenizer's number of them."""
-        teacher, ratio = self.teacher.on(batch.wav.device), self._ratio(out.frame_rate)
-        frames = full(teacher.frames(resampled(batch.wav * batch.mask, out.sample_rate, teacher.sample_rate))).to(out.z_1.device)
+        ratio = self._ratio(out.frame_rate)
+        frames = teacher_frames(self.teacher, batch, out.sample_rate).to(out.z_1.device)
         whole = frames.shape[1] // ratio * ratio
         frames = reduce(frames[:, :whole], "b (n r) d -> b n d", "mean", r=ratio)[:, : out.z_1.shape[1]]
         if frames.shape[1] < out.z_1.shape[1] - 1:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from laminal.corpora.crops import Batch
 from laminal.corpora.vocabulary import Sentences
 from laminal.errors import RequestError
-from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, masked_mean
+from laminal.losses.base import DiscriminatorFeatures, Held, Loss, full, held, masked_mean
 from laminal.nn.align import pool_spans
 from laminal.nn.tokenizer import TokenizerOutput
 from laminal.teachers.base import WordTeacher
@@ -31,10 +31,11 @@ class TextDistillLoss(Loss):
 
     def __init__(self, teacher: Any, width: int) -> None:
         super().__init__()
-        if not isinstance(teacher, WordTeacher):
-            raise RequestError(f"text_distill: {type(teacher).__name__} gives no vectors of words; say teachers.text=sentences")
-        self.teacher: Held[WordTeacher] = Held(teacher)
-        self.projection = nn.Linear(width, teacher.width)
+        self.teacher: Held[WordTeacher] = held(teacher)
+        if not isinstance(self.teacher.teacher, WordTeacher):
+            kind = type(self.teacher.teacher).__name__
+            raise RequestError(f"text_distill: {kind} gives no vectors of words; say teachers.text=sentences")
+        self.projection = nn.Linear(width, self.teacher.teacher.width)
         self._sentences: tuple[Sentences, ...] = ()
 
     def attend(self, sentences: Sentences) -> None:

@@ -56,6 +56,10 @@ def _measures() -> tuple[Measure, ...]:
         Measure("CKA with text, all codebooks", "text_alignment", "cka", "last", "text"),
         Measure("articulation (held-out PWCCA; simulated tracts), all codebooks", "articulation", "heldout_pwcca", "last"),
         Measure("word errors of a small CTC, all codebooks", "transcription", "wer", "last", reported=PAPER_004.format("0.290 to 0.253")),
+        Measure("character errors of a small CTC, codebook 1", "transcription", "cer", "first"),
+        Measure("character errors of a small CTC, all codebooks", "transcription", "cer", "last"),
+        Measure("word errors of a recogniser on rebuilt speech, all codebooks", "reconstruction", "wer", "last"),
+        Measure("speaker EER, codebook 1", "speaker_verification", "eer", "first"),
         Measure("speaker EER, all codebooks", "speaker_verification", "eer", "last"),
         Measure("conversion: similarity to the target", "voice_conversion", "similarity_to_target", "first"),
         Measure("conversion: F0 correlation", "voice_conversion", "f0_correlation", "first", reported=PAPER_004.format("0.239 to 0.310")),
@@ -68,27 +72,18 @@ MEASURES = _measures()
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One stored run: its recipe in words, and its last checkpoint."""
+    """One stored run: its recipe in words, and its last checkpoint as the run probed it, then as it was probed with other sizes."""
 
     recipe: str
     seed: int
     started: str
     steps: int
     corpus: str
-    checkpoint: Checkpoint
+    probings: tuple[Checkpoint, ...]
 
     def reading(self, measure: Measure) -> "Cell | None":
-        """Give the score, if the run has a finite one."""
-        table, layer = self.checkpoint.table, ""
-        if measure.layer:
-            books = [int(name) for name in set(table["layer"]) if name.isdigit()]
-            layer = "1" if measure.layer == "first" else str(max(books, default=1))
-        found = self.checkpoint.find(measure.probe, measure.metric, measure.setting, layer, measure.split)
-        if found is None or not math.isfinite(found.value):
-            return None
-        version = int(table.loc[table["probe"] == measure.probe, "probe_version"].max())
-        value, low, high = (measure.scale * (each - found.floor) for each in (found.value, found.low, found.high))
-        return Cell(value, low, high, version, (found.clusters, 0 if measure.probe in OF_FRAMES else found.n))
+        """Give the score of the first probing that has a finite one."""
+        return next((cell for each in self.probings if (cell := _reading(each, measure)) is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +97,27 @@ class Cell:
     size: tuple[int, int]
 
 
+def _reading(probing: Checkpoint, measure: Measure) -> Cell | None:
+    table, layer = probing.table, ""
+    if measure.layer:
+        books = [int(name) for name in set(table["layer"]) if name.isdigit()]
+        layer = "1" if measure.layer == "first" else str(max(books, default=1))
+    found = probing.find(measure.probe, measure.metric, measure.setting, layer, measure.split)
+    if found is None or not math.isfinite(found.value):
+        return None
+    version = int(table.loc[table["probe"] == measure.probe, "probe_version"].max())
+    value, low, high = (measure.scale * (each - found.floor) for each in (found.value, found.low, found.high))
+    return Cell(value, low, high, version, (found.clusters, 0 if measure.probe in OF_FRAMES else found.n))
+
+
 def printed(folder: Path) -> str:
     """Write the table of the runs in `folder` (Markdown), one for each corpus and length of training.
 
     A cell is the mean over seeds. Its 95 % interval adds two half-widths (root of the sum of squares): Student's t over the seeds, and the
     mean of the runs' own, over the words or speakers that are the same in all of them; of one seed it is the run's own. Scores of other
     sizes than most runs have, or of older versions of a probe than another run has, are left out and counted below; of two runs of one
-    recipe and seed the later one counts. Raises RequestError where no run is stored.
+    recipe and seed the later one counts. What the run itself did not probe is taken from its folder `probed`. Raises RequestError where
+    no run is stored.
     """
     runs = [run for path in sorted(folder.glob("*/scores.parquet")) if (run := _run(path.parent)) is not None]
     if not runs:
@@ -127,7 +136,17 @@ def _run(folder: Path) -> Run | None:
     points = checkpoints(read_table(folder / "scores.parquet"), corpus)
     if not points or points[-1].step < steps:
         return None  # not trained, or not probed, to its end
-    return Run(recipe(argv[1:-1]), manifest.get("seed", 0), manifest.get("started", ""), steps, corpus, points[-1])
+    probings = (points[-1], *_beside(folder, corpus, points[-1].step))
+    return Run(recipe(argv[1:-1]), manifest.get("seed", 0), manifest.get("started", ""), steps, corpus, probings)
+
+
+def _beside(folder: Path, corpus: str, step: int) -> list[Checkpoint]:
+    """Give a step's scores of other sizes (probe.py --config NAME ckpt=RUN), those that were begun last first."""
+    found = []
+    for path in folder.glob("probed/*/scores.parquet"):
+        begun = read_manifest(path.parent).get(f"probing/{corpus}/step={step}", {}).get("started", "")
+        found += [(begun, path.parent.name, each) for each in checkpoints(read_table(path), corpus) if each.step == step]
+    return [each for _, _, each in sorted(found, key=lambda known: known[:2], reverse=True)]
 
 
 def recipe(words: Sequence[str]) -> str:
