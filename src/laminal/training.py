@@ -210,7 +210,7 @@ def recorded(config: DictConfig, task: TokenizerTask, corpus: Corpus) -> dict[st
     if not task.objective.teachers:
         raise RequestError(
             f"data.precomputed={where}: of the losses here none hears recordings (semantic_distill and acoustic_align do; "
-            "reconstruct_match compares crop with crop); say data.precomputed=false"
+            "reconstruct_match compares crop with crop); say data.precomputed=null"
         )
     usual = Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "teachers"
     cache = CodesCache(usual if where is True else Path(str(where)).expanduser())

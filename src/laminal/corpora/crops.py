@@ -112,7 +112,7 @@ class Crops(Dataset[Batch]):
         rates = {float(each.frame_rate) for each in self._recorded.values() if each.frame_rate is not None}
         if len(rates) > 1:
             given = ", ".join(f"{rate:g}" for rate in sorted(rates))
-            raise RequestError(f"teachers of {given} frames/s: crops cannot start on the frames of all; say data.precomputed=false")
+            raise RequestError(f"teachers of {given} frames/s: crops cannot start on the frames of all; say data.precomputed=null")
         self._grid = rates.pop() if rates else None
         self._paired = round(pairs * batch)
         self._plain = PlainSampler(self.lengths, seconds, seed)

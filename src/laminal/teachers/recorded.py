@@ -32,7 +32,7 @@ class Recorded:
         if not isinstance(teacher, FrameTeacher | SpeakerTeacher) or not isinstance(teacher, nn.Module):
             raise RequestError(
                 f"data.precomputed: {type(teacher).__name__} is no torch module that gives frames or embeds voices, so that what it heard "
-                "cannot be kept; say data.precomputed=false"
+                "cannot be kept; say data.precomputed=null"
             )
         self.teacher: Any = teacher
         self.corpus, self.cache = corpus, cache
@@ -91,7 +91,7 @@ class Recorded:
             heard = self._frames(wav, rate).half().cpu().numpy()
         if not np.isfinite(heard).all():
             kind = type(self.teacher).__name__
-            raise RequestError(f"{kind} gives {utterance.id} features that are not finite in 16 bit; say data.precomputed=false")
+            raise RequestError(f"{kind} gives {utterance.id} features that are not finite in 16 bit; say data.precomputed=null")
         self.cache.store(self._key(utterance), heard=heard)
         return heard
 
@@ -112,7 +112,7 @@ def weights_sha256(teacher: nn.Module) -> str:
     """Hash what a teacher's features depend on: its class, its plain settings, its weights. Raises RequestError where it has none."""
     found = tensors(teacher)
     if not found:
-        raise RequestError(f"data.precomputed: {type(teacher).__name__} has no weights to tell it by; say data.precomputed=false")
+        raise RequestError(f"data.precomputed: {type(teacher).__name__} has no weights to tell it by; say data.precomputed=null")
     settings = {name: value for name, value in vars(teacher).items() if isinstance(value, str | int | float) and name != "training"}
     digest = hashlib.sha256(f"{type(teacher).__module__}.{type(teacher).__qualname__} {sorted(settings.items())!r}".encode())
     for tensor in found:
