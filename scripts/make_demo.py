@@ -1,5 +1,10 @@
-"""Make `checkpoints/demo` of a run: `python scripts/make_demo.py checkpoints/RUN`; the checkpoint leans on tokenizer/ for its weights."""
+"""Make a checkpoint that can be shipped: `python scripts/make_demo.py checkpoints/RUN [checkpoints/NAME] [OLD=NEW ...]`.
 
+NAME is `demo` where none is given. The checkpoint leans on tokenizer/ for its weights. OLD=NEW: a path of this machine, in the
+configuration and the manifest, and what stands for it, as /home/me/pretrained.pt=resemblyzer; a path that is left is refused.
+"""
+
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +20,7 @@ KEPT = ("manifest.json", "split.json", "scores.parquet", "metrics.csv")
 LIMIT = 10e6  # bytes
 
 
-def main(run: Path, demo: Path) -> None:
+def main(run: Path, demo: Path, renamed: dict[str, str]) -> None:
     """Copy what a reader needs; optimizers, plots and audio stay behind."""
     shutil.rmtree(demo, ignore_errors=True)
     demo.mkdir(parents=True)
@@ -23,6 +28,8 @@ def main(run: Path, demo: Path) -> None:
         shutil.copy(run / name, demo / name)
     copy_items(run / "items.parquet", demo / "items.parquet")
     write_config(demo, read_config(run))
+    for name in ("manifest.json", "config.yaml"):
+        rename(demo / name, renamed)
     shutil.copytree(run / "tokenizer", demo / "tokenizer")
     page.write(demo)  # anew: without the audio samples it is smaller
     held = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
@@ -33,6 +40,16 @@ def main(run: Path, demo: Path) -> None:
     print(f"{demo}: {size / 1e6:.1f} MB")
     if size > LIMIT:
         raise SystemExit(f"{size / 1e6:.1f} MB is over {LIMIT / 1e6:.0f} MB: take a smaller tokenizer.dim")
+
+
+def rename(path: Path, renamed: dict[str, str]) -> None:
+    """Replace paths of this machine in a text file; raises SystemExit where one is left."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in renamed.items():
+        text = text.replace(old, new)
+    if left := re.search(r"(?<![\w.])/(?:work|tmp|root|home|Users|mnt)/[^\s\"',]*", text):
+        raise SystemExit(f"{path.name} names {left[0]}, a path of this machine; give {left[0]}=NAME")
+    path.write_text(text, encoding="utf-8")
 
 
 def copy_items(source: Path, target: Path) -> None:
@@ -51,6 +68,8 @@ def copy_items(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    words = [word for word in sys.argv[1:] if "=" not in word]
+    if len(words) not in (1, 2):
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(__file__).resolve().parents[1] / "checkpoints" / "demo")
+    target = Path(words[1]) if len(words) == 2 else Path(__file__).resolve().parents[1] / "checkpoints" / "demo"
+    main(Path(words[0]), target, dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word))

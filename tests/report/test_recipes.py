@@ -58,15 +58,17 @@ def test_mean_over_seeds_with_an_interval_over_seeds_and_words(tmp_path):
 
 def test_what_a_run_did_not_probe_comes_from_its_later_probings(tmp_path):
     stored(tmp_path, ["train.py", "--config", "a"], stoi=0.6)
-    for name, started, eer, step, corpus in (
-        ("first", "2026-01-02", 0.4, STEPS, "spoken"), ("last", "2026-01-04", 0.3, STEPS, "spoken"),
-        ("of_another_step", "2026-01-05", 0.2, 10, "spoken"), ("of_another_corpus", "2026-01-06", 0.1, STEPS, "librispeech"),
+    for name, started, eer, step, corpus, weights in (
+        ("first", "2026-01-02", 0.4, STEPS, "spoken", ""), ("last", "2026-01-04", 0.3, STEPS, "spoken", ""),
+        ("of_another_step", "2026-01-05", 0.2, 10, "spoken", ""), ("of_another_corpus", "2026-01-06", 0.1, STEPS, "librispeech", ""),
+        ("of_other_weights", "2026-01-07", 0.05, STEPS, "spoken", "0" * 64),
     ):  # fmt: skip
         beside = tmp_path / "run0" / "probed" / name
         given = {"layer": "8", "low": eer - 0.05, "high": eer + 0.05, "n": 20}
         rows = [score(probe="speaker_verification", metric="eer", value=eer, **given)]
         rows.append(score(probe="reconstruction", metric="stoi", value=eer, **given))
-        store(beside, Results(Context(run="run0", codec="laminal", revision="r", corpus=corpus, epoch=step // 10, step=step), rows))
+        about = {"revision": "r", "ckpt_sha256": weights, "corpus": corpus, "epoch": step // 10, "step": step}
+        store(beside, Results(Context(run="run0", codec="laminal", **about), rows))
         (beside / "manifest.json").write_text(json.dumps({f"probing/{corpus}/step={step}": {"started": started}}))
     found, _ = rows_of(recipes.printed(tmp_path))
     assert found["speaker EER, all codebooks"] == ["0.3 (0.25 to 0.35)*"]
@@ -136,6 +138,16 @@ def test_runs_of_other_corpora_are_other_tables_and_unfinished_ones_none(tmp_pat
     first, second = recipes.printed(tmp_path).split("\n\n* fewer than 3 runs.\n\n")
     assert first.startswith("librispeech, 20 generator steps") and second.startswith("spoken, 20 generator steps")
     assert "| b" not in second and "train" not in second
+
+
+def test_corpora_of_one_name_are_other_tables_and_where_they_lie_is_no_recipe(tmp_path):
+    for number, sha256 in enumerate(("a" * 64, "a" * 64, "b" * 64)):
+        stored(tmp_path, ["train.py", "--config", "a", f"corpus.root=/data{number}"], seed=number, stoi=0.6 + 0.1 * number)
+        path = tmp_path / f"run{number}" / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"corpus_sha256": sha256}))
+    first, second = recipes.printed(tmp_path).split("\n\nspoken")
+    assert first.startswith("spoken (aaaaaaaa), ") and second.startswith(" (bbbbbbbb), ")
+    assert "| a (2 seeds) |" in first and "0.65 (" in first and "| a (1 seed) |" in second and "0.8 (" in second
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):

@@ -41,6 +41,7 @@ def compile_networks(tokenizer: TrainedTokenizer, backend: str) -> None:
     """
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, PIECES)
+    torch._functorch.config.donated_buffer = False  # gradient norms and the balancer go backward several times through one graph
     for network in (tokenizer.encoder, tokenizer.decoder):
         network.compile(backend=backend, dynamic=False)
 

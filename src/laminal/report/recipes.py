@@ -15,7 +15,7 @@ from laminal.report.selection import TIERS, Checkpoint, checkpoints
 from laminal.report.words import number
 from laminal.results import read_table
 
-OWN = ("seed", "run", "out", "resume", "log", "probing", "checkpoint")  # keys that are no part of a recipe
+OWN = ("seed", "run", "out", "resume", "log", "probing", "checkpoint", "corpus")  # no part of a recipe; each corpus has a table
 OF_FRAMES = ("units", "articulation")  # their n counts frames, which tokenizers of other frame rates have fewer of
 FEWEST = 3  # seeds, below which a mean is marked
 
@@ -79,6 +79,7 @@ class Run:
     started: str
     steps: int
     corpus: str
+    corpus_sha256: str
     probings: tuple[Checkpoint, ...]
 
     def reading(self, measure: Measure) -> "Cell | None":
@@ -122,10 +123,16 @@ def printed(folder: Path) -> str:
     runs = [run for path in sorted(folder.glob("*/scores.parquet")) if (run := _run(path.parent)) is not None]
     if not runs:
         raise RequestError(f"recipes={folder}: no run with scores.parquet and manifest.json of train.py there; give the folder of the runs")
-    groups: dict[tuple[str, int], list[Run]] = {}
+    groups: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.corpus, run.steps), []).append(run)
-    return "\n\n".join(_table(corpus, steps, group) for (corpus, steps), group in sorted(groups.items()))
+        groups.setdefault((run.corpus, run.corpus_sha256, run.steps), []).append(run)
+    named: dict[str, set[str]] = {}
+    for corpus, sha256, _ in groups:
+        named.setdefault(corpus, set()).add(sha256)
+    tables = []
+    for (corpus, sha256, steps), group in sorted(groups.items()):
+        tables.append(_table(f"{corpus} ({sha256[:8]})" if len(named[corpus]) > 1 else corpus, steps, group))
+    return "\n\n".join(tables)
 
 
 def _run(folder: Path) -> Run | None:
@@ -136,17 +143,24 @@ def _run(folder: Path) -> Run | None:
     points = checkpoints(read_table(folder / "scores.parquet"), corpus)
     if not points or points[-1].step < steps:
         return None  # not trained, or not probed, to its end
-    probings = (points[-1], *_beside(folder, corpus, points[-1].step))
-    return Run(recipe(argv[1:-1]), manifest.get("seed", 0), manifest.get("started", ""), steps, corpus, probings)
+    probings = (points[-1], *_beside(folder, corpus, points[-1]))
+    started, sha256 = manifest.get("started", ""), manifest.get("corpus_sha256", "")
+    return Run(recipe(argv[1:-1]), manifest.get("seed", 0), started, steps, corpus, sha256, probings)
 
 
-def _beside(folder: Path, corpus: str, step: int) -> list[Checkpoint]:
-    """Give a step's scores of other sizes (probe.py --config NAME ckpt=RUN), those that were begun last first."""
+def _beside(folder: Path, corpus: str, own: Checkpoint) -> list[Checkpoint]:
+    """Give scores of other sizes (probe.py --config NAME ckpt=RUN) of the same weights, those that were begun last first."""
     found = []
     for path in folder.glob("probed/*/scores.parquet"):
-        begun = read_manifest(path.parent).get(f"probing/{corpus}/step={step}", {}).get("started", "")
-        found += [(begun, path.parent.name, each) for each in checkpoints(read_table(path), corpus) if each.step == step]
+        begun = read_manifest(path.parent).get(f"probing/{corpus}/step={own.step}", {}).get("started", "")
+        of_corpus = checkpoints(read_table(path), corpus)
+        same = [each for each in of_corpus if each.step == own.step and _weights(each) == _weights(own)]
+        found += [(begun, path.parent.name, each) for each in same]
     return [each for _, _, each in sorted(found, key=lambda known: known[:2], reverse=True)]
+
+
+def _weights(probing: Checkpoint) -> set[str]:
+    return set(probing.table["ckpt_sha256"])
 
 
 def recipe(words: Sequence[str]) -> str:
