@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> int:
     lock = runfolder.Lock(folder)
     try:
         return training.run(settings, folder, resume=resume is not None)
-    except Exception as error:
+    except BaseException as error:
         if resume is None and (cli.refused(error) or not (folder / "config.yaml").exists()):
             runfolder.discard(folder)
         raise

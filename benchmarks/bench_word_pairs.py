@@ -41,10 +41,11 @@ def speech() -> Corpus:
     return spoken(speakers=8, utterances=160)
 
 
-def encodec(folder: str, config: EncodecConfig) -> EncodecCodec:
+def encodec(folder: str, config: EncodecConfig | None = None) -> EncodecCodec:
+    """EnCodec with random weights; of 24 kHz and 32 filters where nothing else is given."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = EncodecModel(config)
+        model = EncodecModel(config or EncodecConfig(num_filters=32, target_bandwidths=[1.5, 3.0, 6.0]))
         for layer in model.quantizer.layers:
             layer.codebook.embed.normal_(std=0.1)
     model.save_pretrained(folder)
@@ -174,7 +175,7 @@ def pair_stage(corpus: Corpus) -> list[dict]:
 def run() -> list[dict]:
     corpus = speech()
     with parallel.one_thread(), tempfile.TemporaryDirectory() as folder:
-        codec = encodec(folder, EncodecConfig(num_filters=32, target_bandwidths=[1.5, 3.0, 6.0]))
+        codec = encodec(folder)
         return encoding(corpus, codec) + pair_stage(corpus)
 
 

@@ -14,22 +14,24 @@ import pyarrow.parquet as pq
 import torch
 
 from laminal.report import page
-from laminal.runfolder import read_config, write_config
 
-KEPT = ("manifest.json", "split.json", "scores.parquet", "metrics.csv")
+KEPT = ("split.json", "scores.parquet", "metrics.csv")
 LIMIT = 10e6  # bytes
 
 
 def main(run: Path, demo: Path, renamed: dict[str, str]) -> None:
     """Copy what a reader needs; optimizers, plots and audio stay behind."""
+    slim = demo / "last.ckpt"
+    if demo.exists() and not (slim.is_file() and not torch.load(slim, map_location="cpu", weights_only=True)["state_dict"]):
+        raise SystemExit(f"{demo} is there and was not made by this script; remove it, or give another name")
+    texts = {name: renamed_text((run / name).read_text(encoding="utf-8"), name, renamed) for name in ("manifest.json", "config.yaml")}
     shutil.rmtree(demo, ignore_errors=True)
     demo.mkdir(parents=True)
     for name in KEPT:
         shutil.copy(run / name, demo / name)
     copy_items(run / "items.parquet", demo / "items.parquet")
-    write_config(demo, read_config(run))
-    for name in ("manifest.json", "config.yaml"):
-        rename(demo / name, renamed)
+    for name, text in texts.items():
+        (demo / name).write_text(text, encoding="utf-8")
     shutil.copytree(run / "tokenizer", demo / "tokenizer")
     page.write(demo)  # anew: without the audio samples it is smaller
     held = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
@@ -42,14 +44,13 @@ def main(run: Path, demo: Path, renamed: dict[str, str]) -> None:
         raise SystemExit(f"{size / 1e6:.1f} MB is over {LIMIT / 1e6:.0f} MB: take a smaller tokenizer.dim")
 
 
-def rename(path: Path, renamed: dict[str, str]) -> None:
-    """Replace paths of this machine in a text file; raises SystemExit where one is left."""
-    text = path.read_text(encoding="utf-8")
+def renamed_text(text: str, name: str, renamed: dict[str, str]) -> str:
+    """Replace paths of this machine; raises SystemExit where an absolute one is left."""
     for old, new in renamed.items():
         text = text.replace(old, new)
-    if left := re.search(r"(?<![\w.])/(?:work|tmp|root|home|Users|mnt)/[^\s\"',]*", text):
-        raise SystemExit(f"{path.name} names {left[0]}, a path of this machine; give {left[0]}=NAME")
-    path.write_text(text, encoding="utf-8")
+    if left := re.search(r"""(?<![\w.:/])(?:/[\w.-]+){2,}""", text):
+        raise SystemExit(f"{name} names {left[0]}, a path of this machine; give {left[0]}=NAME")
+    return text
 
 
 def copy_items(source: Path, target: Path) -> None:

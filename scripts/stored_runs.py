@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from make_demo import rename
+from make_demo import renamed_text
 
 KEPT = ("argv", "corpus", "corpus_sha256", "generator_steps", "git", "seed", "split_sha256", "started", "versions")
 
@@ -28,8 +28,8 @@ def main(run: Path, target: Path, renamed: dict[str, str]) -> None:
         pq.write_table(kept, folder / "scores.parquet", compression="zstd", compression_level=19)
         manifest = json.loads((scores.parent / "manifest.json").read_text(encoding="utf-8"))
         short = {name: slim(value) for name, value in manifest.items() if name in KEPT or name.startswith("probing/")}
-        (folder / "manifest.json").write_text(json.dumps(short, indent=1) + "\n", encoding="utf-8")
-        rename(folder / "manifest.json", renamed)
+        text = renamed_text(json.dumps(short, indent=1) + "\n", f"{scores.parent}/manifest.json", renamed)
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def slim(value: object) -> object:

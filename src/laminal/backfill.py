@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Filling:
         self.ground = (asked, listed, None if split is None else split.sha256())
         cache = usual_cache(own.get("cache"), own.get("cache.limit"))
         known = before.on if before is not None and before.ground == self.ground else None
-        self.on: probing.Ground = known or probing.ground(config, listed, split, cache)
+        self.on: probing.Ground = replace(known, config=config) if known else probing.ground(config, listed, split, cache)
         self._steps: dict[int, Path] = {}
 
     def probe(self, path: Path) -> str:

@@ -17,6 +17,7 @@ def describe(config: DictConfig) -> str:
     """Take some steps of the experiment and say what the whole of it needs."""
     made = parts(config)
     corpus, data, task = made.corpus, made.data, made.task
+    recorded, data.recorded = data.recorded, {}  # nothing is written: teachers are beside these steps
     crops = data.crops()
     seconds = [step(task, crops[number]) for number in range(STEPS)]
     out = task.tokenizer(crops[0].wav, crops[0].mask)
@@ -35,6 +36,8 @@ def describe(config: DictConfig) -> str:
         f"time         {each:.3f} s a step here ({torch.get_num_threads()} threads), {steps} steps: {each * steps / 60:.0f} min",
         f"memory       {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB at most so far",
     ]
+    if recorded:
+        lines.append(f"teachers     {len(recorded)} hear every training recording once, before the first step; here they heard the crops")
     return "\n".join(lines)
 
 

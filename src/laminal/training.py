@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig
@@ -217,12 +216,11 @@ def recorded(config: DictConfig, task: TokenizerTask, corpus: Corpus) -> dict[st
     return {name: Recorded(teacher, corpus, cache) for name, teacher in task.objective.teachers.items()}
 
 
-def hear(recorded: Iterable[Recorded], device: torch.device) -> None:
-    """Make what is missing; processes that start together begin at other recordings."""
-    rank, size = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+def hear(recorded: Iterable[Recorded], trainer: lightning.Trainer) -> None:
+    """Make what is missing: processes that were started together begin at other recordings, of Lightning's launcher the first does all."""
     for each in recorded:
-        with progress.shown(rank == 0):
-            each.fill(device, rank * len(each.corpus) // size)
+        with progress.shown(trainer.is_global_zero):
+            each.fill(trainer.strategy.root_device, trainer.global_rank * len(each.corpus) // trainer.world_size)
 
 
 def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:
@@ -248,9 +246,9 @@ def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> 
     stopping = stopping_of(config, callback)
     early = [] if stopping is None else [stopping]  # behind the probes, before the checkpoints
     trainer = trainer_of(config, folder, [metrics, callback, *early, SaveOnTerm(folder), TQDMProgressBar(refresh_rate=10), checkpoints])
+    hear(made.data.recorded.values(), trainer)  # a run that is stopped here has no folder yet: the same words start it again
     if runfolder.is_first_process():
         describe(config, folder, start, made)
-    hear(made.data.recorded.values(), trainer.strategy.root_device)
     wall.ready()
     try:
         trainer.fit(task, datamodule=made.data, ckpt_path=start.path if start else None, weights_only=True)

@@ -64,7 +64,7 @@ def test_what_a_run_did_not_probe_comes_from_its_later_probings(tmp_path):
         ("of_other_weights", "2026-01-07", 0.05, STEPS, "spoken", "0" * 64),
     ):  # fmt: skip
         beside = tmp_path / "run0" / "probed" / name
-        given = {"layer": "8", "low": eer - 0.05, "high": eer + 0.05, "n": 20}
+        given = {"layer": "2", "low": eer - 0.05, "high": eer + 0.05, "n": 20}
         rows = [score(probe="speaker_verification", metric="eer", value=eer, **given)]
         rows.append(score(probe="reconstruction", metric="stoi", value=eer, **given))
         about = {"revision": "r", "ckpt_sha256": weights, "corpus": corpus, "epoch": step // 10, "step": step}
@@ -153,3 +153,27 @@ def test_corpora_of_one_name_are_other_tables_and_where_they_lie_is_no_recipe(tm
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(RequestError, match="no run with scores.parquet"):
         recipes.printed(tmp_path)
+
+
+def beside(folder, run, name, layers, corpus_sha256="", metric="eer", probe="speaker_verification"):
+    """A later probing of a run, with other settings than the run's."""
+    rows = [score(probe=probe, metric=metric, layer=layer, value=value, low=value - 0.05, high=value + 0.05, n=20)
+            for layer, value in layers.items()]  # fmt: skip
+    about = {"revision": "r", "corpus": "spoken", "corpus_sha256": corpus_sha256, "epoch": 2, "step": STEPS}
+    store(folder / run / "probed" / name, Results(Context(run=run, codec="laminal", **about), rows))
+
+
+def test_all_codebooks_are_all_of_the_run_not_of_a_probing(tmp_path):
+    stored(tmp_path, ["train.py", "--config", "a"])  # 2 codebooks
+    beside(tmp_path, "run0", "one", {"1": 0.4})
+    found, _ = rows_of(recipes.printed(tmp_path))
+    assert found["speaker EER, codebook 1"] == ["0.4 (0.35 to 0.45)*"] and "speaker EER, all codebooks" not in found
+
+
+@pytest.mark.parametrize("other", [{"name": "recipes_real"}, {"name": "recipes", "corpus_sha256": "b" * 64}])
+def test_probings_with_other_settings_or_corpora_are_not_averaged(tmp_path, other):
+    for seed in range(3):
+        stored(tmp_path, ["train.py", "--config", "a"], seed)
+        beside(tmp_path, f"run{seed}", **({"name": "recipes"} | (other if seed == 2 else {})), layers={"2": 0.9 if seed == 2 else 0.3})
+    text = recipes.printed(tmp_path)
+    assert rows_of(text)[0]["speaker EER, all codebooks"] == ["0.3 (0.25 to 0.35, n = 2)*"] and "1 scores of other" in text

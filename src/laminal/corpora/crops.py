@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from laminal.corpora.base import Corpus, Utterance
-from laminal.corpora.sampler import SPARE, PairSampler, Place, PlainSampler
+from laminal.corpora.sampler import EDGE, SPARE, PairSampler, Place, PlainSampler
 from laminal.corpora.split import Split, is_token
 from laminal.corpora.vocabulary import Relations, Sentences, Tokens, tokens
 from laminal.corpora.waveforms import Waveforms
@@ -116,7 +116,8 @@ class Crops(Dataset[Batch]):
         self._grid = rates.pop() if rates else None
         self._paired = round(pairs * batch)
         self._plain = PlainSampler(self.lengths, seconds, seed)
-        self._pairs = PairSampler(self._tokens, self._relations, self.lengths, seconds, synonyms, seed) if self._paired else None
+        related = (self._tokens, self._relations, self.lengths, seconds, synonyms, seed, self._grid)
+        self._pairs = PairSampler(*related) if self._paired else None
 
     @property
     def steps_per_pass(self) -> int:
@@ -184,7 +185,7 @@ def _read(
 ) -> tuple[Float32[np.ndarray, " t"], Place]:
     start = int(place.start * sample_rate)  # on a sample, and never past the end
     if grid is not None:
-        start = round(int(place.start * grid + 1e-6) / grid * sample_rate)  # of a frame
+        start = round(int(place.start * grid + EDGE) / grid * sample_rate)  # of a frame
     return waveforms.crop(place.utterance, start, round(seconds * sample_rate)), Place(place.utterance, start / sample_rate)
 
 

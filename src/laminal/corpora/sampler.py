@@ -1,5 +1,6 @@
 """Which stretch of speech comes next: crops uniform over seconds, and crops around words that relate, as a pure function of the step."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from laminal.corpora.vocabulary import Relations, Tokens
 from laminal.errors import RequestError
 
 PLAIN, PAIRED, SPARE = range(3)  # streams of random numbers
+EDGE = 1e-6  # frames by which rounding may miss a frame's edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,15 @@ class PairSampler:
     """Crops around a word, around a positive of it by another speaker, and around a near-homophone (TRAINING.md, data).
 
     A positive is a synonym of the split, with probability `synonyms` and uniform over pairs, or else the same word, uniform over types.
-    A word sits anywhere in its crop. One step is drawn for all ranks at once, so that no utterance comes twice in it.
-    Raises RequestError where no positive is said by two speakers.
+    A word sits anywhere in its crop, which starts on the edge of a frame of `grid` Hz where that is given. One step is drawn for all ranks
+    at once, so that no utterance comes twice in it. Raises RequestError where no positive is said by two speakers.
     """
 
-    def __init__(self, found: Tokens, relations: Relations, lengths: Sequence[float], seconds: float, synonyms: float, seed: int) -> None:
-        self._tokens, self._relations = found, relations
+    def __init__(
+        self, found: Tokens, relations: Relations, lengths: Sequence[float], seconds: float, synonyms: float, seed: int,
+        grid: float | None = None,
+    ) -> None:  # fmt: skip
+        self._tokens, self._relations, self._grid = found, relations, grid
         self._lengths = np.asarray(lengths, dtype=np.float64)
         self._seconds, self._share, self._seed = seconds, synonyms, seed
         fits = np.flatnonzero(found.end - found.start <= seconds)
@@ -129,7 +134,14 @@ class PairSampler:
         room = max(float(self._lengths[utterance]) - self._seconds, 0.0)
         earliest = max(float(self._tokens.end[row]) - self._seconds, 0.0)
         latest = min(float(self._tokens.start[row]), room)
-        return Place(utterance, min(earliest, latest) + rng.random() * max(latest - earliest, 0.0))
+        share = rng.random()
+        if self._grid is not None:
+            first, last = math.ceil(earliest * self._grid - EDGE), math.floor(latest * self._grid + EDGE)
+            if first <= last:
+                return Place(utterance, (first + int(share * (last - first + 1))) / self._grid)
+            if first / self._grid <= float(self._tokens.start[row]):  # a word at the end: the crop reaches beyond it by a part of a frame
+                return Place(utterance, first / self._grid)
+        return Place(utterance, min(earliest, latest) + share * max(latest - earliest, 0.0))
 
     def _feasible(self, keys: Int[np.ndarray, " k"]) -> Int[np.ndarray, "p 2"]:
         """Positive pairs that two different speakers say."""

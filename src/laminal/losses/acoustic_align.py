@@ -29,6 +29,7 @@ class AcousticAlignLoss(Loss):
 
     name = "acoustic_align"
     hears_recordings = True
+    takes_held = True
     mean: Tensor
     std: Tensor
     fitted: Tensor

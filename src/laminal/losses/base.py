@@ -39,6 +39,7 @@ class Loss(nn.Module):
     `on_waveform`: its only way into the tokenizer is the decoded audio, so that the balancer may take it.
     `needs_features`: `features` must be given. `needs_sentences`: `attend` must be called before the first forward.
     `hears_recordings`: its `teacher` may have heard whole recordings before the training, in place of the crop (`Batch.heard`).
+    `takes_held`: its argument `teacher` is given as a `Held`, which losses of one teacher share; else as the teacher itself.
     `logged`: further values of the last forward worth a curve, without gradient.
     Parameters of a loss are learnt with the generator, save the `discriminators` of a `Critic`. A teacher is held in a `Held`.
     """
@@ -48,6 +49,7 @@ class Loss(nn.Module):
     needs_features = False
     needs_sentences = False
     hears_recordings = False
+    takes_held = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class Held(Generic[T]):
     def __init__(self, teacher: T, name: str = "") -> None:
         self.teacher, self.name = teacher, name
         self._device: torch.device | None = None
-        self._last: tuple[Batch, Tensor] | None = None
+        self._last: tuple[Batch, str, int, Tensor] | None = None
         if isinstance(teacher, nn.Module):
             teacher.eval().requires_grad_(False)
 
@@ -110,12 +112,12 @@ class Held(Generic[T]):
         self._device = device
         return self.teacher
 
-    def once(self, batch: Batch, hear: Callable[[T], Tensor]) -> Tensor:
-        """Give what `hear` makes of the batch, without gradient; the last batch's is kept for the next loss that asks."""
-        if self._last is None or self._last[0] is not batch:
+    def once(self, batch: Batch, what: str, sample_rate: int, hear: Callable[[T], Tensor]) -> Tensor:
+        """Give what `hear` makes of the batch, without gradient; the last answer is kept for the next loss that asks the same."""
+        if self._last is None or self._last[0] is not batch or self._last[1:3] != (what, sample_rate):
             with torch.no_grad():
-                self._last = (batch, hear(self.on(batch.wav.device)))
-        return self._last[1]
+                self._last = (batch, what, sample_rate, hear(self.on(batch.wav.device)))
+        return self._last[3]
 
 
 def held(teacher: T | Held[T]) -> Held[T]:
@@ -130,7 +132,11 @@ def teacher_frames(held: Held[FrameTeacher], batch: Batch, sample_rate: int, of_
     """
     if held.name in batch.heard and not of_crop:
         return batch.heard[held.name]
-    return held.once(batch, lambda teacher: full(teacher.frames(resampled(batch.wav * batch.mask, sample_rate, teacher.sample_rate))))
+
+    def hear(teacher: FrameTeacher) -> Tensor:
+        return full(teacher.frames(resampled(batch.wav * batch.mask, sample_rate, teacher.sample_rate)))
+
+    return held.once(batch, "frames", sample_rate, hear)
 
 
 def teacher_embedding(held: Held[SpeakerTeacher], batch: Batch, sample_rate: int) -> Float[Tensor, "b d"]:
@@ -145,7 +151,7 @@ def teacher_embedding(held: Held[SpeakerTeacher], batch: Batch, sample_rate: int
             mask = mask[:, nearest.clamp(max=mask.shape[1] - 1)]
         return full(teacher.embed(heard, mask))
 
-    return held.once(batch, hear)
+    return held.once(batch, "voice", sample_rate, hear)
 
 
 def resampled(wav: Float[Tensor, "b t"], source: int, target: int) -> Float[Tensor, "b _"]:

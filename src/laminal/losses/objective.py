@@ -196,11 +196,21 @@ def _construct(name: str, arguments: dict[str, Any], teachers: dict[str, Held[An
         told = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
         if told not in teachers:
             teachers[told] = Held(_instantiated(name, dict(given)), told)
-        objects["teacher"] = teachers[told]
+        kind = _located(str(arguments.get("_target_", "")))
+        objects["teacher"] = teachers[told] if getattr(kind, "takes_held", False) else teachers[told].teacher
     loss = _instantiated(name, {key: value for key, value in arguments.items() if key not in objects}, **objects)
     if not isinstance(loss, Loss):
         raise RequestError(f"losses.{name} is a {type(loss).__name__}, not a Loss; its _target_ must subclass laminal.losses.base.Loss")
     return loss
+
+
+def _located(target: str) -> Any:
+    from hydra.utils import get_object
+
+    try:
+        return get_object(target)
+    except Exception:  # what is wrong with it is said where it is built
+        return None
 
 
 def _instantiated(name: str, config: dict[str, Any], **objects: Any) -> Any:

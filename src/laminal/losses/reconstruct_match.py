@@ -36,6 +36,7 @@ class ReconstructMatchLoss(Loss):
     """
 
     name = "reconstruct_match"
+    takes_held = True
 
     def __init__(
         self, teacher: Any, width: int, sample_rate: int, frame_rate: float | int, decoder: str, filters: int,

@@ -30,6 +30,7 @@ class SemanticDistillLoss(Loss):
 
     name = "semantic_distill"
     hears_recordings = True
+    takes_held = True
 
     def __init__(self, teacher: FrameTeacher | Held[FrameTeacher], width: int, axis: str) -> None:
         super().__init__()

@@ -27,6 +27,7 @@ class TextDistillLoss(Loss):
     """
 
     name = "text_distill"
+    takes_held = True
     needs_sentences = True
 
     def __init__(self, teacher: Any, width: int) -> None:

@@ -149,13 +149,14 @@ class VoiceConversion:
     def _recorded(self) -> list[Original]:
         """Pairs whose recordings can be read, described once for all codecs."""
         if self._originals is None:
-            self._originals = []
+            originals = []
             for pair in self.pairs:
                 try:
                     heard = {name: self._described(each.wav(self.corpus, RATE).numpy()) for name, each in _stretches(pair).items()}
                 except DataError:
                     continue  # the corpus lists it; n shows it
-                self._originals.append(Original(pair, heard[SOURCE], heard["reference"], heard.get("saying")))
+                originals.append(Original(pair, heard[SOURCE], heard["reference"], heard.get("saying")))
+            self._originals = originals
         return self._originals
 
     def _codes(self, codec: Codec, excerpt: Excerpt) -> Int[Tensor, "1 q n"]:

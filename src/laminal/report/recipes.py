@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,31 +84,38 @@ class Run:
 
     def reading(self, measure: Measure) -> "Cell | None":
         """Give the score of the first probing that has a finite one."""
-        return next((cell for each in self.probings if (cell := _reading(each, measure)) is not None), None)
+        return next((cell for each in self.probings if (cell := _reading(each, measure, self.codebooks)) is not None), None)
+
+    @property
+    def codebooks(self) -> int:
+        """The largest layer that any probing has."""
+        return max((int(name) for each in self.probings for name in set(each.table["layer"]) if name.isdigit()), default=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run's score, with the version of its probe and its size: words or speakers, and what they have between them."""
+    """One run's score, with the version of its probe and its size: words or speakers, what they have between them, and the corpus's hash.
+
+    `beside`: the folder of the probing, which tells its settings; "" for the run's own.
+    """
 
     value: float
     low: float
     high: float
     version: int
-    size: tuple[int, int]
+    size: tuple[int, int, str]
+    beside: str = ""
 
 
-def _reading(probing: Checkpoint, measure: Measure) -> Cell | None:
-    table, layer = probing.table, ""
-    if measure.layer:
-        books = [int(name) for name in set(table["layer"]) if name.isdigit()]
-        layer = "1" if measure.layer == "first" else str(max(books, default=1))
+def _reading(probing: Checkpoint, measure: Measure, codebooks: int) -> Cell | None:
+    table, layer = probing.table, {"first": "1", "last": str(codebooks), "": ""}[measure.layer]
     found = probing.find(measure.probe, measure.metric, measure.setting, layer, measure.split)
     if found is None or not math.isfinite(found.value):
         return None
     version = int(table.loc[table["probe"] == measure.probe, "probe_version"].max())
     value, low, high = (measure.scale * (each - found.floor) for each in (found.value, found.low, found.high))
-    return Cell(value, low, high, version, (found.clusters, 0 if measure.probe in OF_FRAMES else found.n))
+    size = (found.clusters, 0 if measure.probe in OF_FRAMES else found.n, str(table["corpus_sha256"].iloc[0]))
+    return Cell(value, low, high, version, size, probing.label)
 
 
 def printed(folder: Path) -> str:
@@ -143,7 +150,7 @@ def _run(folder: Path) -> Run | None:
     points = checkpoints(read_table(folder / "scores.parquet"), corpus)
     if not points or points[-1].step < steps:
         return None  # not trained, or not probed, to its end
-    probings = (points[-1], *_beside(folder, corpus, points[-1]))
+    probings = (replace(points[-1], label=""), *_beside(folder, corpus, points[-1]))
     started, sha256 = manifest.get("started", ""), manifest.get("corpus_sha256", "")
     return Run(recipe(argv[1:-1]), manifest.get("seed", 0), started, steps, corpus, sha256, probings)
 
@@ -155,7 +162,7 @@ def _beside(folder: Path, corpus: str, own: Checkpoint) -> list[Checkpoint]:
         begun = read_manifest(path.parent).get(f"probing/{corpus}/step={own.step}", {}).get("started", "")
         of_corpus = checkpoints(read_table(path), corpus)
         same = [each for each in of_corpus if each.step == own.step and _weights(each) == _weights(own)]
-        found += [(begun, path.parent.name, each) for each in same]
+        found += [(begun, path.parent.name, replace(each, label=path.parent.name)) for each in same]
     return [each for _, _, each in sorted(found, key=lambda known: known[:2], reverse=True)]
 
 
@@ -188,9 +195,13 @@ def _table(corpus: str, steps: int, runs: Sequence[Run]) -> str:
         if not every:
             continue
         newest = max(cell.version for cell in every)
-        sizes = [cell.size for cell in every if cell.version == newest]
-        usual = max(set(sizes), key=lambda size: (sizes.count(size), size))
-        alike = {name: [cell for cell in each if (cell.version, cell.size) == (newest, usual)] for name, each in found.items()}
+        own = any(not cell.beside for cell in every)  # then nothing but sizes can tell settings
+        kinds = [(cell.size, "" if own else cell.beside) for cell in every if cell.version == newest]
+        usual = max(set(kinds), key=lambda kind: (kinds.count(kind), kind))
+        alike = {
+            name: [cell for cell in each if (cell.version, cell.size, "" if own else cell.beside) == (newest, *usual)]
+            for name, each in found.items()
+        }
         left += len(every) - sum(map(len, alike.values()))
         rows.append([measure.said, *(_cell(each, len(columns[name])) for name, each in alike.items()), measure.reported])
     reported = any(row[-1] for row in rows)

@@ -1,12 +1,15 @@
 """What a frozen teacher hears of whole recordings, made once and kept on disk: training steps then need no teacher beside them."""
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from torch import Tensor, nn
 
 from laminal.cache import CodesCache, file_sha256
@@ -15,16 +18,17 @@ from laminal.errors import DataError, RequestError
 from laminal.progress import track
 from laminal.teachers.base import FrameTeacher, SpeakerTeacher
 
-PIECE = 30.0  # s that a frame teacher hears at once: Whisper takes no more
+HEARD = "1"  # changes when recordings are heard otherwise
+PIECE = 29.0  # s that a frame teacher hears at once: Whisper takes 30
 VOICE = 60.0  # s of a recording that a speaker teacher hears
 
 
 class Recorded:
-    """Features of whole recordings by one teacher, a file of `cache` for each, named by the teacher's weights and the audio.
+    """Features of whole recordings by one teacher, in files of `cache`, named by the teacher's weights and settings and by the audio.
 
     A frame teacher's are float16 and are cut where a crop lies; they know of what lies before and behind it, which a teacher that hears the
-    crop alone does not. Recordings above 30 s are heard in pieces of that length. A speaker teacher's vector is of the first minute and
-    belongs to every crop. What is missing or broken is made when it is asked for.
+    crop alone does not. Recordings above 29 s are heard in equal parts, a file each. A speaker teacher's vector is of the first minute and
+    belongs to every crop. What is missing or broken is made when it is asked for, but not in another process, which gets no teacher.
     Raises RequestError for a teacher without weights, or of neither kind.
     """
 
@@ -37,13 +41,14 @@ class Recorded:
         self.teacher: Any = teacher
         self.corpus, self.cache = corpus, cache
         self.frame_rate = float(teacher.frame_rate) if isinstance(teacher, FrameTeacher) else None
+        self.sample_rate = int(teacher.sample_rate)
         self.digest = weights_sha256(teacher)
-        self._keys: dict[str, str] = {}
 
     def fill(self, device: torch.device | str = "cpu", first: int = 0) -> int:
         """Make what is missing, on `device`, from utterance `first` on and round; returns how many recordings were heard.
 
         Several processes do it at once by different `first`. Recordings that cannot be read are passed over: no crop is taken of them.
+        Raises RequestError where the folder cannot be written.
         """
         self.teacher.to(device)
         order = [*range(first, len(self.corpus)), *range(first)]
@@ -51,71 +56,107 @@ class Recorded:
         for number in track(order, f"recordings for {type(self.teacher).__name__}", len(order)):
             utterance = self.corpus[number]
             try:
-                if not self.cache.holds(self._key(utterance)):
-                    self._made(utterance)
-                    made += 1
+                missing = [part for part in range(self._parts(utterance)) if not self.cache.holds(self._key(utterance, part))]
+                for part in missing:
+                    self._made(utterance, part)
+                    if not self.cache.holds(self._key(utterance, part)):
+                        raise RequestError(f"data.precomputed: {self.cache.folder} cannot be written; give another folder, or null")
             except DataError:
                 continue
+            made += bool(missing)
         self.teacher.to("cpu")
         return made
 
     def crop(self, utterance: Utterance, start: float, seconds: float) -> Float32[np.ndarray, "*_ d"]:
-        """Give the frames of `seconds` s from `start` on (on a frame's edge), zeros behind the end, or the vector.
+        """Give the frames of `seconds` s from `start` on (on a frame's edge), the last one again behind the end; or the vector.
 
-        Raises DataError where the audio is unreadable.
+        Raises DataError where the audio is unreadable, and in another process than the training's where the features are.
         """
-        held = self.cache.fetch(self._key(utterance), ("heard",))
-        found = self._made(utterance) if held is None else held["heard"]
         if self.frame_rate is None:
-            return found.astype(np.float32)
-        first, count = round(start * self.frame_rate), int(seconds * self.frame_rate + 1e-6)
-        cut = np.zeros((count, found.shape[1]), np.float32)
-        there = found[first : first + count]
-        cut[: len(there)] = there
-        return cut
+            return self._held(utterance, 0).astype(np.float32)
+        first, count, size = round(start * self.frame_rate), int(seconds * self.frame_rate + 1e-6), self._size(utterance)
+        last = self._parts(utterance) - 1
+        parts = range(min(first // size, last), min((first + count - 1) // size, last) + 1)
+        found = np.concatenate([self._held(utterance, part) for part in parts])
+        offset = first - parts[0] * size
+        return found[np.arange(offset, offset + count).clip(max=len(found) - 1)].astype(np.float32)
 
-    def _key(self, utterance: Utterance) -> str:
-        if utterance.id not in self._keys:
-            heard = f"teacher\t{self.digest}\t{file_sha256(utterance.path)}"
-            self._keys[utterance.id] = hashlib.sha256(heard.encode()).hexdigest()
-        return self._keys[utterance.id]
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the teacher behind: a process that loads batches reads what is there."""
+        return self.__dict__ | {"teacher": None}
+
+    def _held(self, utterance: Utterance, part: int) -> np.ndarray:
+        held = self.cache.fetch(self._key(utterance, part), ("heard",))
+        return self._made(utterance, part) if held is None else held["heard"]
+
+    def _frames(self, utterance: Utterance) -> int:
+        return max(1, math.ceil(utterance.seconds * (self.frame_rate or 0) - 1e-6))
+
+    def _parts(self, utterance: Utterance) -> int:
+        return 1 if self.frame_rate is None else math.ceil(self._frames(utterance) / (PIECE * self.frame_rate))
+
+    def _size(self, utterance: Utterance) -> int:
+        """Frames of each part but the last, which takes what is left."""
+        return math.ceil(self._frames(utterance) / self._parts(utterance))
+
+    def _key(self, utterance: Utterance, part: int) -> str:
+        heard = f"teacher {HEARD} {PIECE} {VOICE}\t{self.digest}\t{_file_sha256(utterance.path)}\t{part}"
+        return hashlib.sha256(heard.encode()).hexdigest()
 
     @torch.no_grad()
-    def _made(self, utterance: Utterance) -> np.ndarray:
-        rate = int(self.teacher.sample_rate)
-        device = next(iter(tensors(self.teacher))).device
-        wav = self.corpus.wav(utterance, rate)[None].to(device)
+    def _made(self, utterance: Utterance, part: int) -> np.ndarray:
+        device = next(iter(tensors(self.teacher)), torch.zeros(0)).device if self.teacher is not None else None
+        if device is None or (device.type != "cpu" and torch.utils.data.get_worker_info() is not None):
+            raise DataError(f"{utterance.path}: what a teacher heard of it is missing or broken; start again, it is made then")
         if self.frame_rate is None:
-            heard = self.teacher.embed(wav[:, : round(VOICE * rate)])[0].float().cpu().numpy()
+            wav = self.corpus.crop(utterance, 0.0, VOICE, self.sample_rate)[None].to(device)
+            heard = self.teacher.embed(wav)[0].float().cpu().numpy()
         else:
-            heard = self._frames(wav, rate).half().cpu().numpy()
+            size, hop = self._size(utterance) / self.frame_rate, round(self.sample_rate / self.frame_rate)
+            length = size if part < self._parts(utterance) - 1 else PIECE
+            wav = self.corpus.crop(utterance, part * size, length, self.sample_rate)[None].to(device)
+            heard = self.teacher.frames(nn.functional.pad(wav, (0, -wav.shape[1] % hop)))[0].half().cpu().numpy()
         if not np.isfinite(heard).all():
             kind = type(self.teacher).__name__
             raise RequestError(f"{kind} gives {utterance.id} features that are not finite in 16 bit; say data.precomputed=null")
-        self.cache.store(self._key(utterance), heard=heard)
+        self.cache.store(self._key(utterance, part), heard=heard)
         return heard
 
-    def _frames(self, wav: Float[Tensor, "1 t"], rate: int) -> Float[Tensor, "n d"]:
-        hop = round(rate / float(self.teacher.frame_rate))
-        whole = nn.functional.pad(wav, (0, -wav.shape[1] % hop))
-        pieces = whole.split(round(PIECE * rate) // hop * hop, dim=1)
-        return torch.cat([self.teacher.frames(piece)[0] for piece in pieces])
 
-
-def tensors(teacher: nn.Module) -> Sequence[Tensor]:
+def tensors(teacher: nn.Module) -> Iterator[Tensor]:
     """Weights and constants of a teacher, also of networks that it holds outside the module tree."""
-    networks = [teacher, *getattr(teacher, "_networks", ())]
-    return [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
+    for network in networks(teacher):
+        yield from network.parameters()
+        yield from network.buffers()
+
+
+def networks(teacher: nn.Module) -> Sequence[nn.Module]:
+    """Give the teacher, and the networks that it holds outside the module tree."""
+    return [teacher, *getattr(teacher, "_networks", ())]
 
 
 def weights_sha256(teacher: nn.Module) -> str:
-    """Hash what a teacher's features depend on: its class, its plain settings, its weights. Raises RequestError where it has none."""
-    found = tensors(teacher)
-    if not found:
-        raise RequestError(f"data.precomputed: {type(teacher).__name__} has no weights to tell it by; say data.precomputed=null")
-    settings = {name: value for name, value in vars(teacher).items() if isinstance(value, str | int | float) and name != "training"}
-    digest = hashlib.sha256(f"{type(teacher).__module__}.{type(teacher).__qualname__} {sorted(settings.items())!r}".encode())
-    for tensor in found:
+    """Hash what a teacher's features depend on: its class, settings, the configuration of its networks, its weights.
+
+    Raises RequestError where it has no weights.
+    """
+    plain = {name: value for name, value in vars(teacher).items() if name[0] != "_" and name != "training"}
+    settings = [sorted((name, repr(value)) for name, value in plain.items() if isinstance(value, str | int | float | dict | list))]
+    for network in networks(teacher):
+        configured = getattr(network, "config", None)
+        settings.append([] if configured is None else [("config", str(configured))])
+        settings.append([(name, str(module)) for name, module in network.named_children()])
+    digest = hashlib.sha256(f"{type(teacher).__module__}.{type(teacher).__qualname__} {settings!r}".encode())
+    count = 0
+    for tensor in tensors(teacher):
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        count += 1
+    if not count:
+        raise RequestError(f"data.precomputed: {type(teacher).__name__} has no weights to tell it by; say data.precomputed=null")
     return digest.hexdigest()
+
+
+@cache
+def _file_sha256(path: Path) -> str:
+    return file_sha256(path)  # of every teacher: audio is hashed once
