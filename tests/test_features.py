@@ -243,6 +243,27 @@ def test_a_bad_file_is_left_out_and_many_fail(corpus, tmp_path):
         word_features(FakeCodec(), Corpus("x", tuple(utterances)), chosen, "audio")
 
 
+def test_a_file_that_can_be_decoded_later_is_encoded_then(corpus, tmp_path, monkeypatch):
+    utterances = [replace(corpus[0], id=f"u{number:02d}") for number in range(30)]
+    same = Corpus("x", tuple(utterances))
+    chosen = [Token("cat", u.id, u.speaker, 0.1, 0.3) for u in utterances]
+    real = Corpus.wav
+
+    def undecodable(self, utterance, rate):
+        if utterance.id == "u03":
+            raise DataError("no decoder")
+        return real(self, utterance, rate)
+
+    monkeypatch.setattr(Corpus, "wav", undecodable)
+    found = word_features(FakeCodec(), same, chosen, "audio", codes_cache.open_cache(tmp_path / "cache"))
+    assert [name for name, _ in found.failed] == ["u03"]
+    monkeypatch.undo()
+    for encodes in (True, False):  # then it is kept
+        codec = FakeCodec()
+        again = word_features(codec, same, chosen, "audio", codes_cache.open_cache(tmp_path / "cache"))
+        assert not again.failed and again.ok.all() and bool(codec.encoded) is encodes
+
+
 def test_words_past_the_end_of_the_audio_are_a_bad_file(corpus):
     utterance = corpus[0]
     late = [Token("cat", utterance.id, "s0", utterance.seconds, utterance.seconds + 0.3)]

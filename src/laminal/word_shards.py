@@ -86,6 +86,9 @@ def shards_of(codec: Codec, corpus: Corpus, parts: Sequence[Part], tokens: Seque
     """Codes and latents of the words of each part, from the cache where they are there."""
     keys = _keys(codec, parts, tokens) if cache is not None else [""] * len(parts)
     held = [cache.get(key) if cache is not None else None for key in keys]
+    for place, (part, shard) in enumerate(zip(parts, held)):
+        if shard is not None and any(_readable(codec, corpus, *part.block[bad], tokens) for bad, _ in shard.bad):
+            held[place] = None  # a decoder was installed since, or the disk is there again
     missing = [place for place, shard in enumerate(held) if shard is None]
     for place, shard in zip(missing, _made(codec, corpus, [parts[place] for place in missing], tokens), strict=True):
         held[place] = shard
@@ -132,6 +135,14 @@ def _read(codec: Codec, corpus: Corpus, utterance: Utterance, rows: Sequence[int
     if latest > length + 2 * TICK:
         raise DataError(f"{utterance.path}: words to {latest:.2f} s but audio to {length:.2f} s; align it again")
     return wav
+
+
+def _readable(codec: Codec, corpus: Corpus, utterance: Utterance, rows: Sequence[int], tokens: Sequence[Token]) -> bool:
+    try:
+        _read(codec, corpus, utterance, rows, tokens)
+    except DataError:
+        return False
+    return True
 
 
 def _keys(codec: Codec, parts: Sequence[Part], tokens: Sequence[Token]) -> list[str]:
