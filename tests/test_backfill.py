@@ -1,5 +1,6 @@
 """Back-fill and watch: what is missing is probed on the run's own axis, what is there is not, a kill costs one probe."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -91,6 +92,25 @@ def test_a_pattern_of_several_runs_goes_run_by_run(trained, sparse, capsys):
     assert set(read_table(sparse / "scores.parquet").step) == {4, 12}
     with pytest.raises(RequestError, match="quote the pattern"):
         commands.probe({"ckpt": f"{sparse.parent}/none*/*.ckpt"}, (), [])
+
+
+def test_runs_of_one_split_share_corpus_and_probes_and_those_of_another_do_not(trained, tmp_path, monkeypatch):
+    built = []
+    real = probing.ground
+    monkeypatch.setattr(probing, "ground", lambda *given: built.append(given) or real(*given))
+    for name in ("a", "b", "c"):
+        shutil.copytree(trained, tmp_path / name)
+        (tmp_path / name / "scores.parquet").unlink()
+    split = json.loads((trained / "split.json").read_text())
+    (tmp_path / "c" / "split.json").write_text(json.dumps(split | {"held_types": sorted({*split["held_types"], "zebra"})}))
+    assert commands.probe({"ckpt": f"{tmp_path}/?/last.ckpt"}, (), []) == 0
+    assert len(built) == 2
+    tables = [ordered(tmp_path / name).drop(columns="run") for name in ("a", "b", "c")]
+    whole = ordered(trained).drop(columns="run")
+    expected = whole[whole.step == 12].reset_index(drop=True)
+    assert all(table.equals(expected) for table in tables[:2]) and len(tables[2])
+    hashes = [runfolder.read_manifest(tmp_path / name)["probing/folder/step=12"]["config_sha256"] for name in ("a", "b")]
+    assert hashes[0] == hashes[1]
 
 
 def test_an_unreadable_checkpoint_is_named_and_the_others_are_probed(trained, sparse, capsys):

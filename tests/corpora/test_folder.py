@@ -101,6 +101,11 @@ def test_speakers_by_a_regular_expression(mixed: Path) -> None:
         folder(mixed, speaker="(bob")
 
 
+def test_a_bar_in_a_speakers_name_does_not_make_two(mixed: Path) -> None:
+    (mixed / "ann").rename(mixed / "a|nn")
+    assert folder(mixed).speakers == ("a/nn", "bob")
+
+
 def test_missing_textgrids_name_the_command_or_are_made(mixed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     corpus = folder(mixed)
     grids = sorted(mixed.rglob("*.TextGrid"))

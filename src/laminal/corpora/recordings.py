@@ -65,7 +65,8 @@ def utterance(recording: Recording, tiers: Tiers, aligned: bool) -> Utterance:
         except DataError as error:
             raise DataError(f"{recording.textgrid}: {error}") from error
     text = recording.text or " ".join(word.label for word in words)
-    return Utterance(recording.id, recording.audio, recording.speaker, words, phones, text, header.seconds)
+    speaker = recording.speaker.replace("|", "/")  # in items a "|" parts two speakers
+    return Utterance(recording.id, recording.audio, speaker, words, phones, text, header.seconds)
 
 
 def corpus(
