@@ -9,10 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from laminal import cli, config
+from laminal.codecs.load import load_checkpoint
 from laminal.errors import RequestError
-from laminal.report import changes
+from laminal.report import changes, recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -106,6 +108,30 @@ def test_changed_constraints_reach_an_environment_that_is_there(tmp_path):
     assert re.search(r"constraints\.txt > \.venv/constraints\.txt\n.*pip install .*-c \.venv/constraints\.txt", plan(), flags=re.DOTALL)
 
 
+def test_the_tables_of_recipes_are_what_the_command_prints():
+    real, spoken = recipes.printed(ROOT / "checkpoints" / "runs").split("\n\nspoken, ")
+    for path, name, table in (("README.md", "spoken", f"spoken, {spoken}"), ("docs/recipe.md", "librispeech", real)):
+        text, mark = (ROOT / path).read_text(encoding="utf-8"), f"python probe.py recipes=checkpoints/runs: {name}"
+        assert text.partition(f"<!-- {mark} -->\n")[2].partition(f"\n<!-- end of {mark} -->")[0] == table
+
+
+def test_shipped_checkpoints_are_small_and_load():
+    """At most 10 MB each and 60 MB in all; codes and audio of the right shape."""
+    tracked = subprocess.run(["git", "ls-files", "checkpoints"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    sizes: dict[str, int] = {}
+    for name in tracked:
+        folder = name.split("/")[1]
+        sizes[folder] = sizes.get(folder, 0) + (ROOT / name).stat().st_size
+    assert sum(sizes.values()) <= 60e6 and max(sizes.values()) <= 10e6, sizes
+    named = re.findall(r"^\| `(\w[\w.]*)` \|", (ROOT / "checkpoints" / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert set(named) == set(sizes) - {"README.md", "runs"} and len(named) == 7
+    wav = torch.zeros(1, 16000)
+    for name in named:
+        codec = load_checkpoint(ROOT / "checkpoints" / name).codec
+        codes = codec.encode(wav)
+        assert codes.shape[1] == 8 and abs(codes.shape[2] - codec.frame_rate) <= 1 and codec.decode(codes).shape[-1] >= 16000
+
+
 RESULTS = {  # first cell of README's table of results: probe, metric, layer
     "mel distance, 8 codebooks": ("reconstruction", "mel_distance", "8"),
     "STOI, 8 codebooks": ("reconstruction", "stoi", "8"),
@@ -118,7 +144,8 @@ RESULTS = {  # first cell of README's table of results: probe, metric, layer
 def test_the_results_are_those_of_the_demo():
     """First and last epoch and chance, to the digits given."""
     scores = changes.scores_of(ROOT / "checkpoints" / "demo")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line.startswith("| ")]
+    lines = README.partition("<details>")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     told = {row[0]: row[1:] for row in rows if row[0] in RESULTS}
     assert told.keys() == RESULTS.keys()
     for name, (probe, metric, layer) in RESULTS.items():

@@ -54,6 +54,7 @@ def _measures() -> tuple[Measure, ...]:
         Measure("ABX error across speakers, codebook 1", "units", "abx_across", "first"),
         *pairs,
         Measure("CKA with text, all codebooks", "text_alignment", "cka", "last", "text"),
+        Measure("CKA with text beyond form, all codebooks", "text_alignment", "beyond_form", "last", "text"),
         Measure("articulation (held-out PWCCA; simulated tracts), all codebooks", "articulation", "heldout_pwcca", "last"),
         Measure("word errors of a small CTC, all codebooks", "transcription", "wer", "last", reported=PAPER_004.format("0.290 to 0.253")),
         Measure("character errors of a small CTC, codebook 1", "transcription", "cer", "first"),
