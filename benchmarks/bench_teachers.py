@@ -15,8 +15,9 @@ import torch
 from laminal import config, experiment
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
+from laminal.precomputed import recorded
 from laminal.task import FIT_BATCHES
-from laminal.training import Data, recorded, task_of
+from laminal.training import Data, task_of
 
 STEPS = 60
 

@@ -21,8 +21,8 @@ LIMIT = 10e6  # bytes
 
 def main(run: Path, demo: Path, renamed: dict[str, str]) -> None:
     """Copy what a reader needs; optimizers, plots and audio stay behind."""
-    slim = demo / "last.ckpt"
-    if demo.exists() and not (slim.is_file() and not torch.load(slim, map_location="cpu", weights_only=True)["state_dict"]):
+    last = demo / "last.ckpt"
+    if demo.exists() and not (last.is_file() and not torch.load(last, map_location="cpu", weights_only=True)["state_dict"]):
         raise SystemExit(f"{demo} is there and was not made by this script; remove it, or give another name")
     texts = {name: renamed_text((run / name).read_text(encoding="utf-8"), name, renamed) for name in ("manifest.json", "config.yaml")}
     shutil.rmtree(demo, ignore_errors=True)
@@ -37,11 +37,16 @@ def main(run: Path, demo: Path, renamed: dict[str, str]) -> None:
     held = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
     facts = {name: held["laminal"][name] for name in ("generator_step", "tokenizer")}
     slim = {"laminal": facts | {"weights": "tokenizer"}, "state_dict": {}, "epoch": held["epoch"]}
-    torch.save(slim, demo / "last.ckpt")
+    torch.save(slim, last)
     size = sum(path.stat().st_size for path in demo.rglob("*") if path.is_file())
     print(f"{demo}: {size / 1e6:.1f} MB")
     if size > LIMIT:
         raise SystemExit(f"{size / 1e6:.1f} MB is over {LIMIT / 1e6:.0f} MB: take a smaller tokenizer.dim")
+
+
+def told(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Part the command line's words from its OLD=NEW."""
+    return [word for word in arguments if "=" not in word], dict(word.split("=", 1) for word in arguments if "=" in word)
 
 
 def renamed_text(text: str, name: str, renamed: dict[str, str]) -> str:
@@ -69,8 +74,8 @@ def copy_items(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    words = [word for word in sys.argv[1:] if "=" not in word]
+    words, renamed = told(sys.argv[1:])
     if len(words) not in (1, 2):
         raise SystemExit(__doc__)
     target = Path(words[1]) if len(words) == 2 else Path(__file__).resolve().parents[1] / "checkpoints" / "demo"
-    main(Path(words[0]), target, dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word))
+    main(Path(words[0]), target, renamed)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from make_demo import renamed_text
+from make_demo import renamed_text, told
 
 KEPT = ("argv", "corpus", "corpus_sha256", "generator_steps", "git", "seed", "split_sha256", "started", "versions")
 
@@ -40,9 +40,8 @@ def slim(value: object) -> object:
 
 
 if __name__ == "__main__":
-    runs = [Path(word) for word in sys.argv[1:] if "=" not in word]
+    runs, renamed = told(sys.argv[1:])
     if not runs:
         raise SystemExit(__doc__)
-    renamed = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-    for run in runs:
+    for run in map(Path, runs):
         main(run, Path(__file__).resolve().parents[1] / "checkpoints" / "runs" / run.name, renamed)

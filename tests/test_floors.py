@@ -11,7 +11,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "laminal"
 FLOORS = [
-    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs", "codesfile", "parallel"},
+    {"errors", "atomic", "audio", "compat", "config", "results", "nn", "measures", "lexicon", "progress", "jobs", "codesfile", "parallel"}
+    | {"usual_folder"},
     {"corpora", "codecs", "teachers", "cache"},
     {"losses", "words", "word_shards", "features", "longaudio", "encoded"},
     {"probes", "lm"},
@@ -28,6 +29,7 @@ FLOORS = [
         "runfolder",
         "cli",
         "training",
+        "precomputed",
         "checkpoints",
         "stopping",
         "push",

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Integer
 
 from laminal.atomic import replacing
 from laminal.errors import DataError, RequestError
+from laminal.usual_folder import usual_folder
 
 FORMAT = "laminal codes 1"
 ENCODED = "2"  # changes when utterances are encoded otherwise, were it by a last bit: 2 is on one thread
@@ -157,7 +158,7 @@ def open_cache(where: Any, limit: Any = None) -> CodesCache | None:
 def usual_cache(where: Any = None, limit: Any = None) -> CodesCache | None:
     """Open probe.py's cache: `where`, else $LAMINAL_CODES (a folder or off), else $LAMINAL_CACHE/codes, else ~/.cache/laminal/codes."""
     if where is None:
-        where = os.environ.get("LAMINAL_CODES") or Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "codes"
+        where = os.environ.get("LAMINAL_CODES") or usual_folder("codes")
     return open_cache(where, LIMIT if limit is None else limit)
 
 

@@ -1,8 +1,7 @@
 """One training run: from a configuration to a run folder that holds everything to go on, to probe and to publish."""
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,8 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig
 
-from laminal import experiment, progress, runfolder
+from laminal import experiment, runfolder
 from laminal.atomic import write_text
-from laminal.cache import CodesCache
 from laminal.callback import ProbeCallback
 from laminal.checkpoints import AtomicFiles, Checkpoints, SaveOnTerm, Start, last_checkpoint
 from laminal.codecs.load import codec_of
@@ -33,6 +31,7 @@ from laminal.nn.balancer import Balancer
 from laminal.nn.export import export
 from laminal.nn.recipes import tokenizer_of
 from laminal.nn.start_from import start_from
+from laminal.precomputed import hear, recorded
 from laminal.probes.listening import write_listening
 from laminal.results import Results
 from laminal.stopping import Stopping
@@ -196,31 +195,6 @@ def parts(config: DictConfig, anew: bool = True) -> Parts:
     task.objective.attend(lambda: data.crops().sentences)
     data.recorded = recorded(config, task, corpus.subset(split.train_speakers))
     return Parts(corpus, split, data, task, experiment.probes(config.probes, corpus, split))
-
-
-def recorded(config: DictConfig, task: TokenizerTask, corpus: Corpus) -> dict[str, Recorded]:
-    """Give what the teachers hear of whole recordings, by their names in a batch, where `data.precomputed` asks for that.
-
-    Raises RequestError where no loss can take it.
-    """
-    where = config.data.get("precomputed")
-    if not where:
-        return {}
-    if not task.objective.teachers:
-        raise RequestError(
-            f"data.precomputed={where}: of the losses here none hears recordings (semantic_distill and acoustic_align do; "
-            "reconstruct_match compares crop with crop); say data.precomputed=null"
-        )
-    usual = Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "teachers"
-    cache = CodesCache(usual if where is True else Path(str(where)).expanduser())
-    return {name: Recorded(teacher, corpus, cache) for name, teacher in task.objective.teachers.items()}
-
-
-def hear(recorded: Iterable[Recorded], trainer: lightning.Trainer) -> None:
-    """Make what is missing: processes that were started together begin at other recordings, of Lightning's launcher the first does all."""
-    for each in recorded:
-        with progress.shown(trainer.is_global_zero):
-            each.fill(trainer.strategy.root_device, trainer.global_rank * len(each.corpus) // trainer.world_size)
 
 
 def train(config: DictConfig, folder: Path, resume: bool, sinks: list[Sink]) -> TokenizerTask:

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 import oracle_crops
-from laminal import config, experiment, training
+from laminal import config, experiment, precomputed, training
 from laminal.audio import read
 from laminal.cache import CodesCache
 from laminal.corpora.base import Corpus, Utterance
@@ -325,4 +325,4 @@ def test_without_a_loss_that_hears_recordings_it_is_refused(name):
     made = experiment.resolved(config.load([name], ["data.precomputed=true"]))
     task = training.task_of(made)
     with pytest.raises(RequestError, match=r"data.precomputed=True: of the losses here none hears recordings .* data.precomputed=null"):
-        training.recorded(made, task, Corpus("none", ()))
+        precomputed.recorded(made, task, Corpus("none", ()))

@@ -29,7 +29,7 @@ class Recorded(Protocol):
     frame_rate: float | None  # Hz; None: a vector, which belongs to every crop of its recording
 
     def crop(self, utterance: Utterance, start: float, seconds: float) -> Float32[np.ndarray, "*_ d"]:
-        """Give the frames of `seconds` s from `start` on (on a frame's edge), zeros behind the end, or the vector."""
+        """Give the frames of `seconds` s from `start` on (on a frame's edge), the last one again behind the end; or the vector."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ class Batch:
         return self._mapped(Tensor.pin_memory)
 
     def _mapped(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors = {part.name: function(getattr(self, part.name)) for part in fields(self) if part.name != "heard"}
+        tensors = {name: function(getattr(self, name)) for name in TENSORS}
         return Batch(**tensors, heard={name: function(tensor) for name, tensor in self.heard.items()})
+
+
+TENSORS = tuple(part.name for part in fields(Batch) if part.name != "heard")
 
 
 class Crops(Dataset[Batch]):
@@ -134,10 +137,9 @@ class Crops(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         """Make the batch of `step`; raises DataError where the audio is unreadable again and again."""
         found = [self._read(place, step, row) for row, place in enumerate(self.places(step))]
-        wavs, places, heard = [wav for wav, _, _ in found], [place for _, place, _ in found], [told for _, _, told in found]
-        batch = _batch(wavs, places, self._speaker, self._tokens, self._relations, self.seconds, self.sample_rate)
-        batch.heard.update({name: torch.from_numpy(np.stack([told[name] for told in heard])) for name in self._recorded})
-        return batch
+        wavs, places, told = [wav for wav, _, _ in found], [place for _, place, _ in found], [told for _, _, told in found]
+        heard = {name: torch.from_numpy(np.stack([each[name] for each in told])) for name in self._recorded}
+        return _batch(wavs, places, self._speaker, self._tokens, self._relations, self.seconds, self.sample_rate, heard)
 
     def _read(self, place: Place, step: int, row: int) -> tuple[Float32[np.ndarray, " t"], Place, dict[str, np.ndarray]]:
         """Read one crop, or another one, told by a warning, in place of one that cannot be read."""
@@ -177,7 +179,7 @@ def evaluation_crops(
     places = [sampler.place(position) for position in range(count)]
     wavs = [_read(waveforms, place, seconds, sample_rate)[0] for place in places]
     parts = [slice(low, low + batch) for low in range(0, count, batch)]
-    return tuple(_batch(wavs[part], places[part], speaker, None, None, seconds, sample_rate) for part in parts)
+    return tuple(_batch(wavs[part], places[part], speaker, None, None, seconds, sample_rate, {}) for part in parts)
 
 
 def _read(
@@ -197,6 +199,7 @@ def _batch(
     relations: Relations | None,
     seconds: float,
     sample_rate: int,
+    heard: dict[str, Tensor],
 ) -> Batch:
     length = round(seconds * sample_rate)
     wav, mask = np.zeros((len(wavs), length), dtype=np.float32), np.zeros((len(wavs), length), dtype=bool)
@@ -211,8 +214,7 @@ def _batch(
     start, end = ((edge - origin).clip(0, seconds).astype(np.float32) for edge in (start, end))
     spoken = speaker[[place.utterance for place in places]]
     tensors = [torch.from_numpy(part) for part in (wav, mask, spoken, span_row, start, end, word, said, *related, span)]
-    names = (part.name for part in fields(Batch) if part.name != "heard")
-    return Batch(**dict(zip(names, tensors, strict=True)), heard={})
+    return Batch(**dict(zip(TENSORS, tensors, strict=True)), heard=heard)
 
 
 def _as_is(batch: Any) -> Any:

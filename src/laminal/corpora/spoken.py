@@ -28,6 +28,7 @@ from laminal.corpora.base import Corpus, Interval, Utterance
 from laminal.errors import DataError, RequestError
 from laminal.lexicon import base as lexicon
 from laminal.lexicon import pronounce
+from laminal.usual_folder import usual_folder
 
 BAD = 0.05  # share of sentences that may fail before the build does
 
@@ -43,18 +44,12 @@ def spoken(speakers: int = 40, utterances: int = 7600, seed: int = 0, examples: 
     if not 0 <= examples <= 1:
         raise RequestError(f"examples={examples}: the share of WordNet's examples is in [0, 1], the rest are templates")
     arguments = {"speakers": speakers, "utterances": utterances, "seed": seed, "examples": float(examples)}
-    folder = _root(cache) / _key(arguments)
+    folder = usual_folder("spoken", cache) / _key(arguments)
     if not (folder / "manifest.json").exists():
         with _locked(folder):
             if not (folder / "manifest.json").exists():  # another process may have made it while this one waited
                 _make(folder, arguments)
     return _load(folder)
-
-
-def _root(cache: str | Path | None) -> Path:
-    if cache is not None:
-        return Path(cache).expanduser()
-    return Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "spoken"
 
 
 def _key(arguments: Mapping[str, int | float]) -> str:

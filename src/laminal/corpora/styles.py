@@ -7,7 +7,6 @@ Levels are those of the speaker, the same in every style, so loudness says nothi
 import hashlib
 import io
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from laminal.errors import DataError, RequestError
 from laminal.lexicon import base as lexicon
 from laminal.lexicon import pronounce
 from laminal.progress import track
+from laminal.usual_folder import usual_folder
 
 SHORTEST, LONGEST = 4, 8  # words of a sentence
 FIRST = 100_000  # number of the first voice: none of them is a speaker of the spoken corpus
@@ -67,16 +67,10 @@ def styles(speakers: int, sentences: int, seed: int = 0, cache: str | Path | Non
             f"speakers={speakers} sentences={sentences}: at least 2 speakers, since classes are told by others, and 1 sentence"
         )
     arguments = {"speakers": speakers, "sentences": sentences, "seed": seed}
-    folder = _root(cache) / _key(arguments)
+    folder = usual_folder("styles", cache) / _key(arguments)
     if not (folder / "manifest.json").is_file():
         _make(folder, **arguments)
     return _load(folder)
-
-
-def _root(cache: str | Path | None) -> Path:
-    if cache is not None:
-        return Path(cache).expanduser()
-    return Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "styles"
 
 
 def _key(arguments: Mapping[str, int]) -> str:

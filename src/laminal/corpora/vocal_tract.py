@@ -29,6 +29,7 @@ from laminal.errors import DataError, RequestError
 from laminal.lexicon import base as lexicon
 from laminal.measures.clock import MRI_RATE, frame_times
 from laminal.measures.vtd import Outline, gridlines, mean_contour, vocal_tract_distance
+from laminal.usual_folder import usual_folder
 
 RATE, SAMPLE_RATE = 44_100, 16_000  # Hz: of the tool, and as kept
 LEVEL = 4.0  # gain: the tool's loudest vowels reach 0.15
@@ -66,7 +67,7 @@ def vocal_tract(
     if speakers < 1 or tracks < 1 or seconds < 1:
         raise RequestError(f"speakers={speakers} tracks={tracks} seconds={seconds:g}: at least 1 of each")
     arguments = {"speakers": speakers, "tracks": tracks, "seconds": float(seconds), "seed": seed}
-    folder = _folder(_root(cache), _key(arguments))
+    folder = _folder(usual_folder("vocal_tract", cache), _key(arguments))
     voices = [voice(number, seed) for number in range(speakers)]
     jobs = [(one, number, folder / f"{one.name}-{number:03d}") for one in voices for number in range(tracks)]
     missing = [job for job in jobs if not job[2].with_suffix(".json").is_file()]
@@ -87,12 +88,6 @@ def voice(number: int, seed: int) -> Voice:
     return Voice(
         f"tract{number:02d}{'f' if woman else 'm'}", round(scale, 4), round(palate, 4), round(pitch, 3), float(rng.uniform(0.9, 1.1))
     )
-
-
-def _root(cache: str | Path | None) -> Path:
-    if cache is not None:
-        return Path(cache).expanduser()
-    return Path(os.environ.get("LAMINAL_CACHE") or Path.home() / ".cache" / "laminal") / "vocal_tract"
 
 
 def _key(arguments: Mapping[str, int | float]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,6 +65,18 @@ class Frozen(nn.Module):
         for network in self._networks:
             network._apply(fn)
         return self
+
+
+def tensors(teacher: nn.Module) -> Iterator[Tensor]:
+    """Weights and constants of a teacher, also of networks that it holds outside the module tree."""
+    for network in networks(teacher):
+        yield from network.parameters()
+        yield from network.buffers()
+
+
+def networks(teacher: nn.Module) -> Sequence[nn.Module]:
+    """Give the teacher, and the networks that it holds outside the module tree."""
+    return [teacher, *getattr(teacher, "_networks", ())]
 
 
 def find(path: str | Path, needs: tuple[str, ...]) -> Path:

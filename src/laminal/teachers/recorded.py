@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import Tensor, nn
+from torch import nn
 
 from laminal.cache import CodesCache, file_sha256
 from laminal.corpora.base import Corpus, Utterance
 from laminal.errors import DataError, RequestError
 from laminal.progress import track
-from laminal.teachers.base import FrameTeacher, SpeakerTeacher
+from laminal.teachers.base import FrameTeacher, SpeakerTeacher, networks, tensors
 
 HEARD = "1"  # changes when recordings are heard otherwise
 PIECE = 29.0  # s that a frame teacher hears at once: Whisper takes 30
@@ -121,18 +120,6 @@ class Recorded:
             raise RequestError(f"{kind} gives {utterance.id} features that are not finite in 16 bit; say data.precomputed=null")
         self.cache.store(self._key(utterance, part), heard=heard)
         return heard
-
-
-def tensors(teacher: nn.Module) -> Iterator[Tensor]:
-    """Weights and constants of a teacher, also of networks that it holds outside the module tree."""
-    for network in networks(teacher):
-        yield from network.parameters()
-        yield from network.buffers()
-
-
-def networks(teacher: nn.Module) -> Sequence[nn.Module]:
-    """Give the teacher, and the networks that it holds outside the module tree."""
-    return [teacher, *getattr(teacher, "_networks", ())]
 
 
 def weights_sha256(teacher: nn.Module) -> str:
