@@ -114,10 +114,10 @@ def test_shares_together_are_the_whole(corpus, tmp_path, monkeypatch, size=3):
         fill(FakeCodec(), probes(corpus, cache), (rank, size))
         made.append(cache.misses)
     assert min(made) > 2 and sum(made) == len(list((tmp_path / "shared").rglob("*.npz")))  # nothing twice
-    shared = {path.name: path.read_bytes() for path in (tmp_path / "shared").rglob("*.npz")}
-    assert shared == {path.name: path.read_bytes() for path in (tmp_path / "whole").rglob("*.npz")}
     again = table(deaf(FakeCodec()), corpus, codes_cache.open_cache(tmp_path / "shared"))
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
+    shared = {path.name: path.read_bytes() for path in (tmp_path / "shared").rglob("*.npz")}
+    assert shared == {path.name: path.read_bytes() for path in (tmp_path / "whole").rglob("*.npz")}
 
 
 def test_frames_of_an_utterance_are_those_of_all_frames(corpus, tmp_path):

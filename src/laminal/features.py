@@ -32,20 +32,27 @@ class WordFeatures:
     empty: int  # words that held no frame centre and took the nearest frame
     failed: tuple[tuple[str, str], ...] = ()  # (utterance, reason)
 
+    def layers_of(self, mode: Mode) -> tuple[str, ...]:
+        """Layers that there are in a mode: `single` codebooks have no latent, `residual` (1..k without 1) begins at 2."""
+        books = tuple(name for name in self.layers if name.isdigit())
+        return {
+            "cumulative": self.layers,
+            "single": books,
+            "residual": tuple(str(k) for k in range(2, max(map(int, books), default=0) + 1)),
+        }[mode]
+
     def in_mode(self, mode: Mode) -> "WordFeatures":
         """Give `single` (codebook k alone) or `residual` (1..k without 1) by subtraction; layers that have none are left out."""
         if mode == "cumulative":
             return self
         place = {name: index for index, name in enumerate(self.layers)}
-        last = max((int(name) for name in self.layers if name.isdigit()), default=0)
+        kept = self.layers_of(mode)
         if mode == "single":
-            kept = [name for name in self.layers if name.isdigit()]
             taken = [self.values[:, place[k]] - (self.values[:, place[str(int(k) - 1)]] if k != "1" else 0) for k in kept]
         else:
-            kept = [str(k) for k in range(2, last + 1)]
             taken = [self.values[:, place[k]] - self.values[:, place["1"]] for k in kept]
         values = np.stack(taken, 1) if taken else self.values[:, :0]
-        return WordFeatures(tuple(kept), values, self.ok, self.empty, self.failed)
+        return WordFeatures(kept, values, self.ok, self.empty, self.failed)
 
 
 def word_features(codec: Codec, corpus: Corpus, tokens: Sequence[Token], slice: Slice, cache: CodesCache | None = None) -> WordFeatures:

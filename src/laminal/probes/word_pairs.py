@@ -14,11 +14,10 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.features import Mode, WordFeatures, features_by_slice, fill
-from laminal.measures.bootstrap import multiplicities
-from laminal.measures.contrast import Drawn, drawn
-from laminal.measures.distances import DISTANCES, Distance, pair_distances
+from laminal.measures.distances import DISTANCES, Distance
 from laminal.probes.choi_sampling import SEEDS, choi_pairs
-from laminal.probes.pair_rows import METRICS, MINIMUM, Column, Rows
+from laminal.probes.pair_figures import Measured, SetFigures, figures
+from laminal.probes.pair_rows import METRICS, Rows
 from laminal.probes.pair_sampling import Sample, sample_pairs
 from laminal.results import Items, Score, Undefined
 from laminal.word_shards import Slice
@@ -76,10 +75,12 @@ class WordPairs:
         tier_maximum = maximum if tier_maximum is None else tier_maximum
         self.sizes = {"maximum": maximum, "tier_maximum": tier_maximum, "token_pairs": token_pairs, "randoms": randoms}
         self.cache = open_cache(None if isinstance(cache, bool) else cache)
+        self.recalled = False
         self._samples: dict[int, Sample] = {}
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
-        """Measure every setting, split, slice, layer and distance."""
+        """Measure every setting, split, slice, layer and distance; `recalled` then says whether figures were in the cache."""
+        self.recalled = False
         for seed in self.seeds:
             sample = self.sample(seed)
             if not sample.tokens:
@@ -114,24 +115,18 @@ class WordPairs:
     def scored(self, sample: Sample, words: dict[Slice, WordFeatures], seed: int) -> Iterator[Score | Items | Undefined]:
         """Compare the pairs of `sample`, whose tokens have the features `words`."""
         yield from self._facts(sample, words, seed)
-        ok = np.logical_and.reduce([found.ok for found in words.values()])
-        columns, values = self._distances(sample, words)
-        counts = np.concatenate([np.ones((1, len(sample.words))), multiplicities(len(sample.words), self.draws, seed)])
-        for split in sample.splits:
-            found = {
-                name: drawn(values[name], pairs.group, pairs.types, keep, counts, MINIMUM)
-                for name, pairs in sample.sets.items()
-                for keep in [ok[pairs.first] & ok[pairs.second] & pairs.member[split][pairs.group]]
-            }
-            rows = Rows(self.name, self.version, split, seed, columns)
+        measured = Measured(sample, words, self.modes, self.distances, self.items, self.draws, seed)
+        found, recalled = figures(measured, self.cache)
+        self.recalled |= recalled
+        for split, each in found.items():
+            rows = Rows(self.name, self.version, split, seed, measured.columns)
             for setting, random in sample.randoms.items():
-                yield from rows.setting(setting, found[setting], found[random])
+                yield from rows.setting(setting, each.sets[setting], each.sets[random])
             for random in dict.fromkeys(sample.randoms.values()):
-                yield from rows.random(random, found[random])
+                yield from rows.random(random, each.sets[random])
             if "synonym_core" in sample.sets:
-                compared = [name for setting in ("near_homophone", "synonym_core") for name in (setting, sample.randoms[setting])]
-                yield from rows.index([found[name] for name in compared])
-            for name, pairs in found.items():
+                yield from rows.index(each)
+            for name, pairs in each.sets.items():
                 if pairs is not None:
                     yield from self._items(sample, name, pairs, rows)
 
@@ -147,38 +142,24 @@ class WordPairs:
             pairs = sample.sets[sample.randoms[setting]]
             yield rows.share("random_from_next_bin", count, len(pairs.first), len(np.unique(pairs.types)), setting=setting)
 
-    def _distances(self, sample: Sample, words: dict[Slice, WordFeatures]) -> tuple[list[Column], dict[str, np.ndarray]]:
-        """Distances of all pairs of every set, one column for each slice, mode, layer and distance."""
-        ends = np.cumsum([len(pairs.first) for pairs in sample.sets.values()])
-        first, second = (np.concatenate([getattr(pairs, side) for pairs in sample.sets.values()]) for side in ("first", "second"))
-        columns: list[Column] = []
-        measured = []
-        for slice, found in words.items():
-            for mode in self.modes:
-                features = found.in_mode(mode)
-                measured.append(pair_distances(features.values, first, second, self.distances).reshape(len(first), -1))
-                columns += [Column(slice, mode, layer, distance) for layer in features.layers for distance in self.distances]
-        return columns, dict(zip(sample.sets, np.split(np.concatenate(measured, 1), ends[:-1]), strict=True))
-
-    def _items(self, sample: Sample, name: str, found: Drawn, rows: Rows) -> Iterator[Items]:
+    def _items(self, sample: Sample, name: str, found: SetFigures, rows: Rows) -> Iterator[Items]:
         pairs = sample.sets[name]
         a, b = ([sample.tokens[row].name for row in side[found.kept]] for side in (pairs.first, pairs.second))
         clusters = ["|".join(sample.words[number] for number in pairs.types[group]) for group in pairs.group[found.kept]]
-        for number, column in enumerate(rows.columns):
-            if column.distance in self.items:
-                yield Items(
-                    probe=self.name,
-                    metric="distance",
-                    a=a,
-                    b=b,
-                    value=found.values[:, number],
-                    cluster=clusters,
-                    setting=name,
-                    split=rows.split,
-                    seed=rows.seed,
-                    probe_version=self.version,
-                    **column._asdict(),
-                )
+        for values, column in zip(found.values.T, (column for column in rows.columns if column.distance in self.items), strict=True):
+            yield Items(
+                probe=self.name,
+                metric="distance",
+                a=a,
+                b=b,
+                value=values,
+                cluster=clusters,
+                setting=name,
+                split=rows.split,
+                seed=rows.seed,
+                probe_version=self.version,
+                **column._asdict(),
+            )
 
 
 def conclusive(score: Score) -> str:
