@@ -39,12 +39,13 @@ def measured(folder: Path) -> list[dict]:
         cold = seconds(lambda: list(kept.run(codec)))
         del codec._latent
         warm = seconds(lambda: list(kept.run(codec)))
-        looked = seconds(lambda: features_by_slice(codec, corpus, sample.tokens, SLICES, kept.cache))
+        words: dict = {}
+        looked = seconds(lambda: words.update(features_by_slice(codec, corpus, sample.tokens, SLICES, kept.cache)))
+    pairs = seconds(lambda: list(probe(corpus, None).scored(sample, words, 0)))
     with torch.no_grad():
         alone = seconds(lambda: [codec._latent(wav) for wav in batches])
         coded = seconds(lambda: [codec.encode(wav) for wav in batches])
     length = sum(batch.numel() for batch in batches) / codec.sample_rate
-    pairs = warm - looked
     return [
         row(f"Lyra cold / encoder alone ({length / 60:.0f} min of speech)", cold, alone, cold / alone, "<= 1.2"),
         row("Lyra cold / encoder with its quantizer", cold, coded, cold / coded, "<= 1.2"),

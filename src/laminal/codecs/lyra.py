@@ -71,7 +71,7 @@ class LyraCodec(Summed):
         for table, half, chosen in zip(entries, halves, codes):
             scores = residual @ table.T
             np.subtract(half, scores, out=scores).argmin(1, out=chosen)
-            residual -= table[chosen]
+            residual -= table.take(chosen, 0)  # a third of indexing's time
         return torch.from_numpy(codes.reshape(len(entries), *latent.shape[:2])).transpose(0, 1).contiguous()
 
     def _sums(self, codes: Int[Tensor, "b q n"]) -> list[Float[Tensor, "b n d"]]:
