@@ -4,12 +4,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 SCALES = (1, 2, 3, 4, 6, 12)  # weights of token pairs are counts over how many share a type pair: times one of these they are whole numbers
-EXACT = 2**24  # whole numbers below it are exact in float32, and so are their sums in any order
+EXACT = 2**23  # whole numbers below it and their halves are exact in float32, and so are their sums in any order
 WHOLE = 1e-9
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
@@ -30,31 +30,35 @@ def auc(
     ours, theirs = (torch.from_numpy(weights) for weights in small)
     found = np.empty((len(mass), smaller.shape[1]))
     for column, (values, others) in enumerate(zip(smaller.T, larger.T, strict=True)):
-        order, rank = np.argsort(values, kind="stable"), np.argsort(others, kind="stable")
-        below = [np.searchsorted(others[rank], values[order], side) for side in SIDES]
-        sides = below[:1] if (below[0] == below[1]).all() else below  # two where values are equal
-        beaten = sum(_beaten(ours, theirs, order, rank, counts) for counts in sides) / len(sides)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[:, column] = 1 - beaten / mass
+            found[:, column] = 1 - _beaten(values, others, ours, theirs) / mass
     return found
 
 
 def _beaten(
-    ours: Shaped[Tensor, "p draws"], theirs: Shaped[Tensor, "r draws"], order: Int[np.ndarray, " p"], rank: Int[np.ndarray, " r"],
-    below: Int[np.ndarray, " p"],
-) -> Float[np.ndarray, " draws"]:  # fmt: skip
-    """Weight of all (our, their) with their value below ours; `below` counts the values of `rank` below each of `order`.
+    values: Shaped[np.ndarray, " p"], others: Shaped[np.ndarray, " r"], ours: Shaped[Tensor, "p draws"], theirs: Shaped[Tensor, "r draws"]
+) -> Float[np.ndarray, " draws"]:
+    """Weight of all (our, their) with their value below ours, and half of those where they are equal.
 
-    Both are summed between one another first: of two sets that mix, half the rows are left to accumulate.
+    Weights are summed between one another's values first, so that of two sets that mix half the rows are left to accumulate.
     """
-    starts = np.flatnonzero(np.diff(below, prepend=-1))  # of ours with as many below
-    ends = below[starts]
+    rank = np.argsort(others, kind="stable")
+    below, upto = (np.searchsorted(others[rank], values, side) for side in SIDES)
+    equal = np.flatnonzero(below != upto)  # these beat half of their equals: half of them beats none, half beats all
+    who, beats = np.append(np.arange(len(values)), equal), np.append(below, upto[equal])
+    order = np.argsort(beats, kind="stable")
+    ends, starts = np.unique(beats[order], return_index=True)
+    share = None
+    if len(equal):
+        share = torch.ones(len(who), dtype=ours.dtype)
+        share[equal] = share[len(values) :] = 0.5
+        share = share[torch.from_numpy(order)]
+    mine = embedding_bag(torch.from_numpy(who[order]), ours, torch.from_numpy(starts), mode="sum", per_sample_weights=share)
     between = embedding_bag(torch.from_numpy(rank[: ends[-1]]), theirs, torch.from_numpy(np.append(0, ends[:-1])), mode="sum").numpy()
-    mine = embedding_bag(torch.from_numpy(order), ours, torch.from_numpy(starts), mode="sum").numpy()
     rows = list(between)  # views, made once: adding rows is seven times as fast as cumsum along the first axis
     for row, following in zip(rows, rows[1:]):
         np.add(row, following, following)
-    return np.einsum("pd,pd->d", mine, between).astype(np.float64)
+    return np.einsum("pd,pd->d", mine.numpy(), between).astype(np.float64)
 
 
 def _small(ours: Float[np.ndarray, "p draws"], theirs: Float[np.ndarray, "r draws"]) -> tuple[np.ndarray, np.ndarray]:
