@@ -34,7 +34,8 @@ def aligned(value=0.19, phones=0.075, duration=0.17, p=0.001, beyond=0.05, p_bey
             yield row("over_phones", value + 0.01 * k - phones)
             yield row("over_duration", value + 0.01 * k - duration)
             yield row("beyond_form", beyond)
-            for metric, number in (("p", p), ("p_by_length", 2 * p), ("p_beyond_form", p_beyond)):
+            yield row("beyond_onset", beyond / 5)
+            for metric, number in (("p", p), ("p_by_length", 2 * p), ("p_beyond_form", p_beyond), ("p_beyond_onset", 10 * p_beyond)):
                 yield row(metric, number, 0.0)
             for size in (50, 100, 200):
                 yield row(f"cka_at_{size}", value, 1 / size, n=size, clusters=size)
@@ -67,7 +68,7 @@ def test_the_section_shows_the_tables_numbers(made):
         (one,) = truth.itertuples()
         assert (found.value, found.low, found.high) == pytest.approx((one.value, one.low, one.high), abs=1e-5) and found.n == one.n
         compared += 1
-    assert compared == 2 * len(LAYERS) * 8, "two slices; four lines, two levels and two bands at each layer"
+    assert compared == 2 * len(LAYERS) * 9, "two slices; five lines, two levels and two bands at each layer"
     curve = drawn[(drawn["kind"] == "curve") & (drawn["slice"] == "audio") & (drawn["label"] == "codebook 1")]
     assert curve["n"].tolist() == [50, 100, 200, 466]
 
@@ -111,7 +112,8 @@ def test_sentences_carry_their_numbers():
     assert first == (
         "CKA of codebook 1 with minilm is 0.2 (0.17 to 0.23), 466 words (p 0.001, within words of one length 0.002): above a bag of phones "
         "in its place (0.075); not told from the duration of the word alone (0.17); "
-        "beyond phones, length and duration: 0.05 (0.02 to 0.08)."
+        "beyond phones, length and duration: 0.05 (0.02 to 0.08); "
+        "not told from 0 beyond these and the first two phones: 0.01 (-0.02 to 0.04)."
     )
     assert last.startswith("CKA of codebook 3 with minilm is 0.22")
 

@@ -16,10 +16,11 @@ Keys = Mapping[str, str]  # key columns of a row
 NOWHERE: Keys = {}
 SIZES = (50, 100, 200, 500, 1000, 2000)  # words of the curve over n
 IN_PLACE_OF_SPEECH = ("phones_as_speech", "duration_as_speech")
+BEYOND = ("beyond_form", "beyond_onset")  # CKA after a regression of both sides on form; on form and on how words begin
 _EVERY = ("cka", "null", "delta", "z", "p")
 _TEXT = (
     *(f"{name}_by_length" for name in _EVERY[1:]), "cka_biased", "cka_minibatch", "cka_rbf", "over_phones", "over_duration",
-    "beyond_form", "p_beyond_form", *(f"cka_at_{size}" for size in SIZES),
+    *(f"{p}{name}" for name in BEYOND for p in ("", "p_")), *(f"cka_at_{size}" for size in SIZES),
 )  # fmt: skip
 METRICS = {  # what a score can be called, as setting/metric, and whether it is of a layer
     **{f"{setting}/{metric}": True for setting in ("text", "llm_input") for metric in (*_EVERY, *_TEXT)},
@@ -143,15 +144,15 @@ class Rows:
         low, high = self.interval(found.pseudo - other.pseudo)
         return self.score(f"over_{control.removesuffix('_as_speech')}", setting, (found.value - other.value, low, high), 0.0, True, keys)
 
-    def beyond_form(self, setting: str, found: Partial, keys: Keys) -> Iterator[Score | Undefined]:
-        """CKA of what form leaves, with its own null; its spread is that of the residuals' pseudo-values."""
+    def beyond(self, metric: str, setting: str, found: Partial, keys: Keys) -> Iterator[Score | Undefined]:
+        """CKA of what a regression leaves, with its own null; its spread is that of the residuals' pseudo-values."""
         low, high = self.interval(found.pseudo - found.pseudo.mean() + found.value)
         if not np.isfinite([low, high]).all():
-            yield self.undefined(f"{setting} beyond_form", "without some of the words the features do not vary", keys)
+            yield self.undefined(f"{setting} {metric}", "without some of the words the features do not vary", keys)
             return
-        yield self.score("beyond_form", setting, (found.value, low, high), float(found.null.mean()), True, keys)
+        yield self.score(metric, setting, (found.value, low, high), float(found.null.mean()), True, keys)
         p = (1 + int((found.null >= found.value).sum())) / (1 + len(found.null))
-        yield self.score("p_beyond_form", setting, (p, p, p), float("nan"), None, keys, unit="probability")
+        yield self.score(f"p_{metric}", setting, (p, p, p), float("nan"), None, keys, unit="probability")
 
     def items(self, setting: str, found: Against, keys: Keys) -> Items:
         """Give what each word adds to CKA."""

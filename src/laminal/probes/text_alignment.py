@@ -22,10 +22,20 @@ from laminal.features import Mode, WordFeatures, fill, word_features
 from laminal.measures.bootstrap import multiplicities
 from laminal.measures.cka import gram, pseudo_values, unit
 from laminal.measures.permutations import merged, permutations, permuted_products
-from laminal.probes.alignment_rows import METRICS, NOWHERE, Against, Keys, Rows, Space, strata
+from laminal.probes.alignment_rows import BEYOND, METRICS, NOWHERE, Against, Keys, Rows, Space, strata
 from laminal.probes.beyond_form import Beyond
 from laminal.probes.llm_words import Listener, heard_words, unfit
-from laminal.probes.word_types import STRATUM, Types, candidates, drawn, duration_powers, durations, phone_counts, type_means
+from laminal.probes.word_types import (
+    STRATUM,
+    Types,
+    candidates,
+    drawn,
+    duration_powers,
+    durations,
+    phone_counts,
+    phones_at,
+    type_means,
+)  # fmt: skip
 from laminal.results import Items, Score, Undefined
 from laminal.teachers.mimo_audio import MimoAudio
 from laminal.teachers.moshi import Moshi
@@ -34,6 +44,7 @@ from laminal.word_shards import Slice
 
 FEWEST = 30  # word types
 LAYER_BYTES = 300_000_000  # of centred kernel matrices held at once
+ONSET = (0, 1)  # places of the phones that a word begins with: text models read words in pieces, so words that begin alike are near
 SHOWN = 5  # words named in an error
 
 
@@ -65,7 +76,8 @@ class TextAlignment:
     sound); `llm_input`, where the text space is a speech language model that reads this codec, its own speech input in the layer's place.
     `duration_as_speech` is the logarithm of a word's length in seconds in the layer's place: function words are short, and text spaces keep
     them apart. `over_phones` and `over_duration` are CKA less theirs; `beyond_form` is CKA after a regression of both sides on form: counts
-    of phones and letters, and powers of the log duration. Measured on the split's test speakers, of all without a split.
+    of phones and letters, and powers of the log duration; `beyond_onset` after one on form and on the first two phones. Measured on the
+    split's test speakers, of all without a split.
     """
 
     name = "text_alignment"
@@ -188,12 +200,13 @@ class TextAlignment:
             yield rows.undefined(setting, f"{self.space.name}: {error}")
             return
         controls = {"phones_as_speech": sample.phones[kept], "duration_as_speech": durations(sample.types, found)[kept]}
-        try:
-            form = np.concatenate([sample.phones[kept], strata(words)[:, None], duration_powers(sample.types, found)[kept]], axis=1)
-            beyond = Beyond(form, spaces[setting], self.permutations, self.seed)
-        except DataError as error:
-            yield rows.undefined(f"{setting} beyond_form", str(error))
-            beyond = None
+        form = np.concatenate([sample.phones[kept], strata(words)[:, None], duration_powers(sample.types, found)[kept]], axis=1)
+        beyond = {}
+        for metric, given in zip(BEYOND, (form, np.concatenate([form, phones_at(words, ONSET)], axis=1)), strict=True):
+            try:
+                beyond[metric] = Beyond(given, spaces[setting], self.permutations, self.seed)
+            except DataError as error:
+                yield rows.undefined(f"{setting} {metric}", str(error))
         heard = [Heard(vectors, name, NOWHERE) for name, vectors in controls.items()]
         for mode in modes:
             features = found.in_mode(mode)
@@ -207,7 +220,7 @@ class TextAlignment:
         return text if setting == "llm_input" else text | {"random": sample.random, "bag_of_phones": sample.phones}
 
     def _heard(
-        self, rows: Rows, spaces: dict[str, Space], setting: str, beyond: Beyond | None, heard: Sequence[Heard]
+        self, rows: Rows, spaces: dict[str, Space], setting: str, beyond: dict[str, Beyond], heard: Sequence[Heard]
     ) -> Iterator[Score | Items | Undefined]:
         """Rows of the controls and of all layers, as many at once as memory allows: they share every permuted matrix."""
         controls: dict[str, Against] = {}
@@ -242,7 +255,7 @@ class TextAlignment:
             yield rows.over(space.setting, found, name, other, one.keys)
 
     def _others(
-        self, rows: Rows, spaces: dict[str, Space], setting: str, beyond: Beyond | None, layers: Sequence[tuple[Heard, np.ndarray]]
+        self, rows: Rows, spaces: dict[str, Space], setting: str, beyond: dict[str, Beyond], layers: Sequence[tuple[Heard, np.ndarray]]
     ) -> Iterator[Score | Undefined]:
         """Rows of layers against what stands in the text space's place, and beyond form."""
         if not layers:
@@ -252,11 +265,12 @@ class TextAlignment:
             if name != setting:
                 for one, found in zip(heard, self._measured(units, heard, space, rows.words), strict=True):
                     yield from rows.against(name, found, one.keys)
-        for one, partial in zip(heard, beyond.of([one.vectors for one in heard]) if beyond is not None else ()):
-            if isinstance(partial, DataError):
-                yield rows.undefined(f"{setting} beyond_form", str(partial), one.keys)
-            else:
-                yield from rows.beyond_form(setting, partial, one.keys)
+        for metric, regressed in beyond.items():
+            for one, partial in zip(heard, regressed.of([one.vectors for one in heard]), strict=True):
+                if isinstance(partial, DataError):
+                    yield rows.undefined(f"{setting} {metric}", str(partial), one.keys)
+                else:
+                    yield from rows.beyond(metric, setting, partial, one.keys)
 
     def _measured(self, units: Sequence[np.ndarray], heard: Sequence[Heard], space: Space, words: Sequence[str]) -> list[Against]:
         """Values of some layers against a space, with their nulls: each by one matrix product a batch of permutations."""

@@ -73,6 +73,14 @@ def phone_counts(words: Sequence[str]) -> Float[np.ndarray, "w phones"]:
     return np.array([[pronounce.pronunciations(word)[0].count(phone) for phone in pronounce.PHONES] for word in words], dtype=np.float64)
 
 
+def phones_at(words: Sequence[str], places: Sequence[int]) -> Float[np.ndarray, "w columns"]:
+    """Which phone the first pronunciation of each word has at some places (0: the first, -1: the last), a column for each that any has."""
+    said = [pronounce.pronunciations(word)[0] for word in words]
+    there = [[phones[place] if -len(phones) <= place < len(phones) else "" for place in places] for phones in said]
+    found = (np.array(there)[:, :, None] == np.array(pronounce.PHONES)).reshape(len(words), -1)
+    return found[:, found.any(0)].astype(np.float64)
+
+
 def durations(types: Types, found: WordFeatures) -> Float[np.ndarray, "types 1"]:
     """Logarithm of the mean length, in seconds, of the readable tokens of each type; NaN where it has none."""
     seconds = np.array([token.end - token.start for token in types.tokens])[found.ok]

@@ -15,6 +15,7 @@ LINES = {  # what is drawn: (setting, metric)
     "text space": ("text", "cka"),
     "speech input of the language model": ("llm_input", "cka"),
     "text space, beyond form": ("text", "beyond_form"),
+    "text space, beyond form and first phones": ("text", "beyond_onset"),
     "bag of phones instead of text": ("bag_of_phones", "cka"),
     "random vectors instead of text": ("random", "cka"),
 }
@@ -146,11 +147,12 @@ def _sentence(point: Checkpoint, layer: str, found: Reading) -> str:
         if over is not None and level is not None:
             side = "above" if over.low > 0 else "below" if over.high < 0 else "not told from"
             said.append(f"{side} {name} ({words.number(level.value)})")
-    beyond = point.find(PROBE, "beyond_form", "text", layer, slice=found.slice)
-    if beyond is not None:
-        chance = point.find(PROBE, "p_beyond_form", "text", layer, slice=found.slice)
-        sure = chance is not None and chance.value < SURE and beyond.low > 0
-        said.append(f"{'' if sure else 'not told from 0 '}beyond phones, length and duration: {_number(beyond)}")
+    for metric, name in (("beyond_form", "phones, length and duration"), ("beyond_onset", "these and the first two phones")):
+        beyond = point.find(PROBE, metric, "text", layer, slice=found.slice)
+        if beyond is not None:
+            chance = point.find(PROBE, f"p_{metric}", "text", layer, slice=found.slice)
+            sure = chance is not None and chance.value < SURE and beyond.low > 0
+            said.append(f"{'' if sure else 'not told from 0 '}beyond {name}: {_number(beyond)}")
     return f"{head}{': ' if said else ''}{'; '.join(said)}."
 
 
@@ -185,6 +187,7 @@ def numbers(corpora: Sequence[Points]) -> str:
                 ("over a bag of phones", "text", "over_phones"), ("over duration", "text", "over_duration"),
                 ("biased", "text", "cka_biased"), ("RBF", "text", "cka_rbf"), ("mini-batches", "text", "cka_minibatch"),
                 ("p", "text", "p"), ("p within one length", "text", "p_by_length"), ("p beyond form", "text", "p_beyond_form"),
+                ("p beyond form and first phones", "text", "p_beyond_onset"),
             ):  # fmt: skip
                 found = [point.find(PROBE, metric, setting, layer, slice=slice) for layer in layers]
                 if any(found):
