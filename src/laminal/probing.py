@@ -158,8 +158,9 @@ def probe(target: Target, on: Ground, again: bool = True) -> Results:
     with shared_encoding(target.codec, todo), progress.shown():
         for name, each in todo.items():
             found = run_probes(target.codec, {name: each}, context)
-            if getattr(each, "recalled", False):
-                print(f"{name}: estimates of these very features and pairs are in the cache; cache=off makes them again")
+            if recalled := getattr(each, "recalled", 0):
+                what = f"estimates of these features and pairs ({recalled} of {len(each.seeds)} samples)"
+                print(f"{name}: {what} are from the cache; cache=off makes them again")
             before = stored_difference(target.folder, found)
             if before is not None:
                 apart += before

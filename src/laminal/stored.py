@@ -97,6 +97,8 @@ class Record:
         """Record a probe whose rows have just been stored."""
         undefined = [dataclasses.asdict(each) for each in results.undefined]
         record = {"settings": settings, "rows": len(results.scores), "seconds": results.seconds.get(name, 0.0), "undefined": undefined}
+        if recalled := getattr(probe, "recalled", 0):
+            record["recalled"] = recalled  # samples whose estimates were in the cache
         self.facts["probes"][name] = record | ({"material": own} if (own := material(probe)) else {})
         runfolder.update_manifest(self.folder, **{self.key: self.facts})
 

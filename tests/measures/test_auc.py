@@ -1,5 +1,7 @@
 """AUC against the double loop, and scikit-learn's."""
 
+from fractions import Fraction
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,3 +46,25 @@ def test_ends_and_nothing():
     assert auc(one, one, one, one)[0] == 0.5
     assert np.isnan(auc(low, high, 0 * one, one)[0])
     assert auc(low[:, :0], high[:, :0], one, one).shape == (1, 0)
+    assert np.isnan(auc(low[:0], high, one[:0], one)).all() and np.isnan(auc(low, high[:0], one, one[:0])).all()
+
+
+def test_whole_weights_are_exact_up_to_the_bound():
+    rng = np.random.default_rng(1)
+    smaller, larger = rng.integers(30, size=(200, 2)).astype(float), rng.integers(30, size=(200, 2)).astype(float)
+    a, b = (rng.integers(1, 40, (200, 1)).astype(float) for _ in range(2))  # masses of about 4,000: their product is close to 2^24
+    found = auc(smaller, larger, a, b)
+    for column in range(2):
+        won = sum(
+            Fraction(int(x * y)) * (Fraction(1, 2) if value == other else int(value < other))
+            for value, x in zip(smaller[:, column], a[:, 0], strict=True)
+            for other, y in zip(larger[:, column], b[:, 0], strict=True)
+        )
+        assert abs(found[0, column] - float(won / Fraction(int(a.sum() * b.sum())))) < 1e-15
+
+
+def test_any_layout_of_weights_will_do():
+    rng = np.random.default_rng(2)
+    near, far, a, b = rng.standard_normal((9, 2)), rng.standard_normal((7, 2)), rng.random((9, 3)), rng.random((7, 3))
+    assert np.allclose(auc(near, far, a[::-1][::-1], np.asfortranarray(b)), auc(near, far, a, b), atol=0, rtol=0)
+    assert np.allclose(auc(near[::-1], far, a[::-1], b), auc(near, far, a, b), atol=1e-15)

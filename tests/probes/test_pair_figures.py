@@ -1,5 +1,6 @@
 """Figures of word pairs in the cache: the same to the bit, and under another name as soon as anything they depend on is another."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +35,8 @@ def split(corpus):
 def measured(corpus, split):
     sample = sample_pairs(corpus, split, 0, **SIZES)
     values = np.random.default_rng(0).standard_normal((len(sample.tokens), 3, 4), np.float32)
+    for name in ("synonym_core", "near_homophone"):  # closer than random: PhonSem is defined
+        values[sample.sets[name].first] = values[sample.sets[name].second] + 0.1
     words = {"audio": WordFeatures(("latent", "1", "2"), values, np.ones(len(values), bool), 0)}
     return Measured(sample, words, ("cumulative", "single"), ("euclidean", "cosine"), ("cosine",), 1000, 0)
 
@@ -61,7 +64,7 @@ def test_a_second_probing_computes_nothing_and_says_the_same(corpus, split, tmp_
     assert told(kept, FakeCodec()) == expected and not kept.recalled and not plain.recalled
     monkeypatch.setattr(Measured, "compute", lambda self: pytest.fail("computed again"))
     again = probe(fewer, asked, tmp_path, style=style)
-    assert told(again, FakeCodec()) == expected and again.recalled
+    assert told(again, FakeCodec()) == expected and again.recalled == len(again.seeds)
     assert ("fewer than 10 type pairs" in expected) == (utterances == 1 or style == "matched")
 
 
@@ -119,32 +122,58 @@ def test_the_name_holds_all_that_figures_depend_on(measured, monkeypatch):
     assert keys["as it is"] == replace(measured, words={"audio": replace(words, values=words.values.copy(), empty=7)}).key()
 
 
-def test_every_line_of_the_source_is_in_the_name(tmp_path, monkeypatch):
-    package = tmp_path / "laminal"
-    (package / "measures").mkdir(parents=True)
-    (package / "measures" / "auc.py").write_text("a = 1\n")
-    monkeypatch.setattr(pair_figures, "PACKAGE", package)
-    before = pair_figures.source_sha256()
-    (package / "measures" / "auc.py").write_text("a = 2\n")
-    changed = pair_figures.source_sha256()
-    (package / "measures" / "auc.py").rename(package / "auc.py")
-    assert len({before, changed, pair_figures.source_sha256()}) == 3
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the source that is hashed in place of the installed one."""
+    copy = tmp_path / "laminal"
+    shutil.copytree(pair_figures.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "data", "weights", "tract_table"))
+    monkeypatch.setattr(pair_figures, "PACKAGE", copy)
+    monkeypatch.setattr(pair_figures, "__file__", str(copy / "probes" / "pair_figures.py"))
+    return copy
+
+
+def test_every_line_of_the_source_is_in_the_name(package):
+    assert pair_figures.source_sha256() == pair_figures.SOURCE
+    (package / ".#auc.py").symlink_to("gone")  # as an editor leaves it
+    assert pair_figures.source_sha256() == pair_figures.SOURCE
+    with (package / "measures" / "auc.py").open("a") as file:
+        file.write("\n")
+    edited = pair_figures.source_sha256()
+    (package / "measures" / "auc.py").rename(package / "measures" / "area.py")
+    assert len({pair_figures.SOURCE, edited, pair_figures.source_sha256()}) == 3
+
+
+@pytest.mark.parametrize("change", ["edited", "without source", "unreadable"])
+def test_code_without_a_name_keeps_nothing_and_takes_nothing(measured, package, tmp_path, monkeypatch, change):
+    cache = CodesCache(tmp_path / "codes")
+    figures(measured, cache)
+    if change == "edited":
+        (package / "measures" / "auc.py").write_text("")
+    elif change == "unreadable":
+        (package / "x.py").mkdir()
+    else:
+        shutil.rmtree(package)
+        monkeypatch.setattr(pair_figures, "SOURCE", pair_figures.source_sha256())
+    assert not figures(measured, cache).recalled and len(list((tmp_path / "codes").rglob("*.npz"))) == 1
 
 
 def test_a_broken_entry_is_made_again(measured, tmp_path):
     cache = CodesCache(tmp_path)
-    expected, recalled = figures(measured, cache)
-    assert not recalled
+    expected = figures(measured, cache)
+    assert not expected.recalled and any(each.phonsem and each.phonsem[1].any() for each in expected.splits.values())
     (path,) = tmp_path.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.warns(UserWarning, match="broken"):
-        found, recalled = figures(measured, cache)
-    assert not recalled and whole(found) == whole(expected) and figures(measured, cache)[1]
+        found = figures(measured, cache)
+    again = figures(measured, cache)
+    assert not found.recalled and again.recalled
+    assert whole(found) == whole(expected) == whole(replace(again, recalled=False))
 
 
 def test_columns_are_those_of_the_modes(measured):
     assert [column.layer for column in measured.columns if column.distance == "cosine"] == ["latent", "1", "2", "1", "2"]
-    for split in measured.compute().values():
-        for each in split.sets.values():
-            if each is not None:
-                assert each.level.shape == (10,) and each.values.shape == (len(each.kept), 5)
+    found = measured.compute()
+    for split in found.splits.values():
+        for name, each in split.sets.items():
+            assert found.listed[name].shape == (len(measured.sample.sets[name].first), 5)
+            assert each is None or (each.level.shape == (10,) and each.kept.max() < len(found.listed[name]))

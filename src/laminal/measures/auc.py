@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 SCALES = (1, 2, 3, 4, 6, 12)  # weights of token pairs are counts over how many share a type pair: times one of these they are whole numbers
-EXACT = 2**23  # whole numbers below it and their halves are exact in float32, and so are their sums in any order
+EXACT = 2**24  # whole numbers below it are exact in float32, and so are their sums in any order
 WHOLE = 1e-9
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
@@ -25,6 +25,8 @@ def auc(
     0.5 where the two sets are alike, 1 where every value of `smaller` is below every value of `larger`; NaN for a column of zero weights.
     The order of the values is the same in every draw: they are sorted once, and weights are accumulated in that order.
     """
+    if not len(smaller) or not len(larger):
+        return np.full((smaller_weights.shape[1], smaller.shape[1]), np.nan)
     small = _small(smaller_weights, larger_weights)
     mass = np.prod([weights.sum(0, dtype=np.float64) for weights in small], 0)
     ours, theirs = (torch.from_numpy(weights) for weights in small)
@@ -44,21 +46,19 @@ def _beaten(
     """
     rank = np.argsort(others, kind="stable")
     below, upto = (np.searchsorted(others[rank], values, side) for side in SIDES)
-    equal = np.flatnonzero(below != upto)  # these beat half of their equals: half of them beats none, half beats all
-    who, beats = np.append(np.arange(len(values)), equal), np.append(below, upto[equal])
-    order = np.argsort(beats, kind="stable")
-    ends, starts = np.unique(beats[order], return_index=True)
-    share = None
-    if len(equal):
-        share = torch.ones(len(who), dtype=ours.dtype)
-        share[equal] = share[len(values) :] = 0.5
-        share = share[torch.from_numpy(order)]
-    mine = embedding_bag(torch.from_numpy(who[order]), ours, torch.from_numpy(starts), mode="sum", per_sample_weights=share)
+    equal = np.flatnonzero(below != upto)
+    order = np.argsort(below, kind="stable")
+    ends = np.unique(np.append(below, upto[equal]))
+    mine = embedding_bag(torch.from_numpy(order), ours, torch.from_numpy(np.searchsorted(below[order], ends)), mode="sum").numpy()
     between = embedding_bag(torch.from_numpy(rank[: ends[-1]]), theirs, torch.from_numpy(np.append(0, ends[:-1])), mode="sum").numpy()
     rows = list(between)  # views, made once: adding rows is seven times as fast as cumsum along the first axis
     for row, following in zip(rows, rows[1:]):
         np.add(row, following, following)
-    return np.einsum("pd,pd->d", mine.numpy(), between).astype(np.float64)
+    beaten = np.einsum("pd,pd->d", mine, between).astype(np.float64)
+    if len(equal):
+        equals = between[np.searchsorted(ends, upto[equal])] - between[np.searchsorted(ends, below[equal])]
+        beaten += np.einsum("pd,pd->d", ours.numpy()[equal], equals).astype(np.float64) / 2
+    return beaten
 
 
 def _small(ours: Float[np.ndarray, "p draws"], theirs: Float[np.ndarray, "r draws"]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +66,7 @@ def _small(ours: Float[np.ndarray, "p draws"], theirs: Float[np.ndarray, "r draw
     scaled = [_whole(weights) for weights in (ours, theirs)]
     a, b = scaled
     if a is None or b is None or a.sum(0).max(initial=0) * b.sum(0).max(initial=0) >= EXACT:
-        return ours, theirs
+        return np.ascontiguousarray(ours), np.ascontiguousarray(theirs)
     return a.astype(np.float32), b.astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 """What is estimated of word pairs, as arrays: one entry a split, set and column. The cache keeps it, for bootstraps are most of a probing.
 
-Figures are a pure function of features, pairs, settings and code, and all four name their entry: nothing is taken over that this code
-would not compute from these features again.
+Figures are a function of features, pairs, settings and code, and all four name their entry: nothing is taken over that this code would not
+compute from these features again, to the last bits in which processors differ.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from laminal import parallel
 from laminal.cache import CodesCache
 from laminal.features import Mode, WordFeatures
 from laminal.measures.bootstrap import multiplicities
@@ -44,7 +45,6 @@ class SetFigures:
     n: int  # type pairs
     clusters: int  # word types
     kept: Int[np.ndarray, " p"]  # rows of the set that count here
-    values: Float[np.ndarray, "p listed"]  # distances of single pairs, in the columns that are listed
     level: Float[np.ndarray, " k"]  # mean of the sample itself, also where its interval is undefined
     estimates: dict[str, Estimate]  # by metric; none of a setting whose random pairs are too few
 
@@ -55,6 +55,15 @@ class SplitFigures:
 
     sets: dict[str, SetFigures | None]
     phonsem: tuple[Estimate, Bool[np.ndarray, " k"]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All splits, the distances of every pair of every set in the columns that are listed, and whether all that was in the cache."""
+
+    splits: dict[str, SplitFigures]
+    listed: dict[str, Float[np.ndarray, "all listed"]]
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +107,17 @@ class Measured:
             _add(digest, f"{slice} {found.layers!r}", found.values, found.ok)
         return digest.hexdigest()
 
-    def compute(self) -> dict[str, SplitFigures]:
-        """Estimate every set of every split, in every column."""
+    def compute(self) -> Figures:
+        """Estimate every set of every split, in every column; on one thread, so that numbers do not hang on how many there are."""
+        with parallel.one_thread():
+            return self._computed()
+
+    def _computed(self) -> Figures:
         ok = np.logical_and.reduce([found.ok for found in self.words.values()])
         values = self._distances()
         counts = np.concatenate([np.ones((1, len(self.sample.words))), multiplicities(len(self.sample.words), self.draws, self.seed)])
-        order, listed, randoms = same_order(self.columns), self.listed, self.sample.randoms
-        figures = {}
+        order, randoms = same_order(self.columns), self.sample.randoms
+        splits = {}
         for split in self.sample.splits:
             found = {
                 name: drawn(values[name], pairs.group, pairs.types, keep, counts, MINIMUM)
@@ -120,15 +133,13 @@ class Measured:
                 elif (theirs := found[randoms[name]]) is not None:
                     estimates[name] = contrasts(ours, theirs, order)
             sets = {
-                name: None
-                if ours is None
-                else SetFigures(ours.n, ours.clusters, ours.kept, ours.values[:, listed], ours.means[0], estimates.get(name, {}))
+                name: None if ours is None else SetFigures(ours.n, ours.clusters, ours.kept, ours.means[0], estimates.get(name, {}))
                 for name, ours in found.items()
             }
             compared = [found.get(name) for setting in INDEX for name in (setting, randoms.get(setting, ""))]
             ratio = None if None in compared else phonsem(*(each for each in compared if each is not None))
-            figures[split] = SplitFigures(sets, ratio)
-        return figures
+            splits[split] = SplitFigures(sets, ratio)
+        return Figures(splits, {name: each[:, self.listed] for name, each in values.items()})
 
     def _distances(self) -> dict[str, Float[np.ndarray, "p k"]]:
         """Distances of all pairs of every set in every column."""
@@ -143,29 +154,36 @@ class Measured:
         return dict(zip(sets, np.split(np.concatenate(measured, 1), ends[:-1]), strict=True))
 
 
-def figures(measured: Measured, cache: CodesCache | None) -> tuple[dict[str, SplitFigures], bool]:
-    """Give the figures of every split, from the cache where they are there, and whether they were."""
+def figures(measured: Measured, cache: CodesCache | None) -> Figures:
+    """Give the figures, from the cache where they are there."""
+    if cache is None or SOURCE is None or source_sha256() != SOURCE:  # edited since it was loaded: what computes has no name
+        return measured.compute()
     sample, columns = measured.sample, len(measured.columns)
-    key = measured.key() if cache is not None else ""
+    key = measured.key()
     names = [f"{split}/{part}" for split in sample.splits for part in ("sizes", "levels", "estimates", "phonsem")]
-    names += [f"{split}/{part}/{name}" for split in sample.splits for part in ("kept", "values") for name in sample.sets]
-    if cache is not None and (held := cache.fetch(key, tuple(names))) is not None:
-        return {split: _unpacked(sample, split, held) for split in sample.splits}, True
+    names += [f"{split}/kept/{name}" for split in sample.splits for name in sample.sets] + [f"listed/{name}" for name in sample.sets]
+    if (held := cache.fetch(key, tuple(names))) is not None:
+        splits = {split: _unpacked(sample, split, held) for split in sample.splits}
+        return Figures(splits, {name: held[f"listed/{name}"] for name in sample.sets}, recalled=True)
     found = measured.compute()
-    if cache is not None:
-        cache.store(key, **{name: array for split, each in found.items() for name, array in _packed(split, each, columns).items()})
-    return found, False
+    arrays = {name: array for split, each in found.splits.items() for name, array in _packed(split, each, columns).items()}
+    cache.store(key, **arrays, **{f"listed/{name}": array for name, array in found.listed.items()})
+    return found
 
 
-def source_sha256() -> str:
-    """Hash the source of laminal: what one version of it computed is not given out as what another would."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(PACKAGE)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
+def source_sha256() -> str | None:
+    """Hash the source of laminal: what one version of it computed is not given out as what another would. None where it is not there."""
+    digest, own = hashlib.sha256(), False
+    try:
+        for path in sorted(PACKAGE.rglob("[!.]*.py")):
+            digest.update(f"{path.relative_to(PACKAGE)}\n".encode() + path.read_bytes())
+            own |= path == Path(__file__).resolve()
+    except OSError:
+        return None
+    return digest.hexdigest() if own else None  # a package of compiled files alone, or in a zip
 
 
-SOURCE = source_sha256()  # as it was when it was loaded: a file edited while a probing runs is not what computes
+SOURCE = source_sha256()  # as it was when it was loaded
 
 
 def same_order(columns: Sequence[Column]) -> list[int]:
@@ -186,7 +204,6 @@ def _packed(split: str, found: SplitFigures, columns: int) -> dict[str, np.ndarr
     }
     for place, (name, each) in enumerate(found.sets.items()):
         arrays[f"kept/{name}"] = np.zeros(0, np.int64) if each is None else each.kept
-        arrays[f"values/{name}"] = np.zeros((0, 0)) if each is None else each.values
         if each is not None:
             arrays["levels"][place] = each.level
             for metric, one in each.estimates.items():
@@ -206,8 +223,7 @@ def _unpacked(sample: Sample, split: str, held: Mapping[str, np.ndarray]) -> Spl
         if there[name]:
             estimates = {metric: Estimate(*one) for metric, one in zip(metrics, held[f"{split}/estimates"][place])}
             n, clusters = held[f"{split}/sizes"][place].tolist()
-            kept, values = (held[f"{split}/{part}/{name}"] for part in ("kept", "values"))
-            sets[name] = SetFigures(n, clusters, kept, values, held[f"{split}/levels"][place], estimates)
+            sets[name] = SetFigures(n, clusters, held[f"{split}/kept/{name}"], held[f"{split}/levels"][place], estimates)
     value, low, high, defined = held[f"{split}/phonsem"]
     compared = [there.get(name, False) for setting in INDEX for name in (setting, sample.randoms.get(setting, ""))]
     return SplitFigures(sets, (Estimate(value, low, high), defined == 1) if all(compared) else None)

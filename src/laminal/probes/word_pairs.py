@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar, get_args
 
 import numpy as np
+from jaxtyping import Float
 
 from laminal.cache import open_cache
 from laminal.codecs.base import Codec
@@ -75,12 +76,12 @@ class WordPairs:
         tier_maximum = maximum if tier_maximum is None else tier_maximum
         self.sizes = {"maximum": maximum, "tier_maximum": tier_maximum, "token_pairs": token_pairs, "randoms": randoms}
         self.cache = open_cache(None if isinstance(cache, bool) else cache)
-        self.recalled = False
+        self.recalled = 0
         self._samples: dict[int, Sample] = {}
 
     def run(self, codec: Codec) -> Iterator[Score | Items | Undefined]:
-        """Measure every setting, split, slice, layer and distance; `recalled` then says whether figures were in the cache."""
-        self.recalled = False
+        """Measure every setting, split, slice, layer and distance; `recalled` then counts samples whose figures were in the cache."""
+        self.recalled = 0
         for seed in self.seeds:
             sample = self.sample(seed)
             if not sample.tokens:
@@ -116,9 +117,9 @@ class WordPairs:
         """Compare the pairs of `sample`, whose tokens have the features `words`."""
         yield from self._facts(sample, words, seed)
         measured = Measured(sample, words, self.modes, self.distances, self.items, self.draws, seed)
-        found, recalled = figures(measured, self.cache)
-        self.recalled |= recalled
-        for split, each in found.items():
+        found = figures(measured, self.cache)
+        self.recalled += found.recalled
+        for split, each in found.splits.items():
             rows = Rows(self.name, self.version, split, seed, measured.columns)
             for setting, random in sample.randoms.items():
                 yield from rows.setting(setting, each.sets[setting], each.sets[random])
@@ -128,7 +129,7 @@ class WordPairs:
                 yield from rows.index(each)
             for name, pairs in each.sets.items():
                 if pairs is not None:
-                    yield from self._items(sample, name, pairs, rows)
+                    yield from self._items(sample, name, pairs, found.listed[name][pairs.kept], rows)
 
     def _facts(self, sample: Sample, words: dict[Slice, WordFeatures], seed: int) -> Iterator[Score | Undefined]:
         """Say how exact the conditions were: words without a frame centre, random pairs from a neighbouring bin, unreadable audio."""
@@ -142,11 +143,11 @@ class WordPairs:
             pairs = sample.sets[sample.randoms[setting]]
             yield rows.share("random_from_next_bin", count, len(pairs.first), len(np.unique(pairs.types)), setting=setting)
 
-    def _items(self, sample: Sample, name: str, found: SetFigures, rows: Rows) -> Iterator[Items]:
+    def _items(self, sample: Sample, name: str, found: SetFigures, distances: Float[np.ndarray, "p listed"], rows: Rows) -> Iterator[Items]:
         pairs = sample.sets[name]
         a, b = ([sample.tokens[row].name for row in side[found.kept]] for side in (pairs.first, pairs.second))
         clusters = ["|".join(sample.words[number] for number in pairs.types[group]) for group in pairs.group[found.kept]]
-        for values, column in zip(found.values.T, (column for column in rows.columns if column.distance in self.items), strict=True):
+        for values, column in zip(distances.T, (column for column in rows.columns if column.distance in self.items), strict=True):
             yield Items(
                 probe=self.name,
                 metric="distance",
