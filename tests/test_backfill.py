@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from laminal import backfill, commands, probing, runfolder, watch
+from laminal.cache import CodesCache
 from laminal.errors import RequestError
 from laminal.report import changes, leaderboard, sentences
 from laminal.results import KEY, Context, Results, Score, read_table, store, stored
@@ -157,6 +158,24 @@ def test_a_killed_probing_goes_on_where_it_was(trained, tmp_path, monkeypatch, c
     assert found[names].equals(whole[whole.step == 8][names].reset_index(drop=True))
     probing.probe(target, on)  # one that was finished is measured again, and held against what is stored
     assert ran[3:] == ["word_pairs", "units"] and "largest difference to them: 0" in capsys.readouterr().out
+
+
+def test_what_comes_from_the_cache_is_said_and_written_down(trained, tmp_path, capsys):
+    target = probing.checkpoint_target(trained / "step=000008.ckpt", tmp_path / "out")
+    config, split = probing.checkpoint_config(trained / "step=000008.ckpt", (), [])
+    on = probing.ground(config, ["word_pairs"], split, CodesCache(tmp_path / "codes"))
+
+    def record():
+        manifest = json.loads((target.folder / "manifest.json").read_text())
+        ((_, probed),) = [each for each in manifest.items() if each[0].startswith("probing/")]
+        return probed["probes"]["word_pairs"]
+
+    probing.probe(target, on)
+    assert "from the cache" not in capsys.readouterr().out and "recalled" not in record()
+    probing.probe(target, on)
+    said = capsys.readouterr().out
+    assert "word_pairs: estimates of these features and pairs (1 of 1 samples) are from the cache; cache=off makes them again" in said
+    assert "largest difference to them: 0" in said and record()["recalled"] == 1
 
 
 @pytest.mark.slow
