@@ -8,7 +8,7 @@ from laminal.results import layer_order, read_table
 
 HEADS = (
     "", "CKA", "p, p within one length", "permuted within one length", "random", "bag of phones", "over a bag of phones", "over duration",
-    "beyond form",
+    "beyond form", "beyond form, the first two phones and speakers",
 )  # fmt: skip
 
 
@@ -34,8 +34,8 @@ def cells(point: Checkpoint, layer: str, slice: str) -> list[str]:
         return f"{found.value:.3f}" if metric.startswith("p") else f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
     first = [number("cka"), f"{number('p')}, {number('p_by_length')}", number("null_by_length"), number("cka", "random")]
-    beyond = f"{number('beyond_form')}, p {number('p_beyond_form')}"
-    return [*first, number("cka", "bag_of_phones"), number("over_phones"), number("over_duration"), beyond]
+    beyond = [f"{number(metric)}, p {number(f'p_{metric}')}" for metric in ("beyond_form", "beyond_controls")]
+    return [*first, number("cka", "bag_of_phones"), number("over_phones"), number("over_duration"), *beyond]
 
 
 if __name__ == "__main__":

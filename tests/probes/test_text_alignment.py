@@ -12,7 +12,7 @@ from laminal.codecs.planted import Planted
 from laminal.corpora.base import Corpus
 from laminal.corpora.split import make_split
 from laminal.errors import RequestError
-from laminal.features import word_features
+from laminal.features import WordFeatures, word_features
 from laminal.measures.bootstrap import interval, multiplicities
 from laminal.measures.cka import gram, linear_cka, minibatch_cka, pseudo_values, rbf_cka
 from laminal.probes.alignment_rows import METRICS
@@ -20,8 +20,19 @@ from laminal.probes.base import Probe
 from laminal.probes.llm_words import heard_words, unfit
 from laminal.probes.run import fill, run_probes
 from laminal.probes.text_alignment import TextAlignment, open_space
-from laminal.probes.word_types import candidates, drawn, duration_powers, durations, phone_counts, phones_at, type_means
+from laminal.probes.word_types import (
+    Types,
+    candidates,
+    drawn,
+    duration_powers,
+    durations,
+    phone_counts,
+    phones_at,
+    speaker_shares,
+    type_means,
+)
 from laminal.results import Context, Items, Results, Score, Undefined, key
+from laminal.words import Token
 from oracle_cka import hsic_by_sums, inner, ratio
 from oracle_llm import mimo_audio, moshi
 from oracle_pairs import WORDS, FakeCodec, noise_corpus
@@ -250,7 +261,7 @@ def test_beyond_form_leaves_meaning_and_takes_sound_out(tmp_path):
     assert one(found, setting="text", metric="p_beyond_form", layer="1").value < 0.002
 
 
-def test_beyond_onset_takes_out_how_words_begin_and_no_more(tmp_path):
+def test_beyond_controls_takes_out_how_words_begin_and_no_more(tmp_path):
     from laminal.lexicon import pronounce, wordnet
 
     random = np.random.default_rng(6)
@@ -268,14 +279,53 @@ def test_beyond_onset_takes_out_how_words_begin_and_no_more(tmp_path):
         found = results(probe(corpus, text=Vectors(dict(zip(words, text, strict=True)))), codec)
         return [
             one(found, setting="text", metric=metric, layer="1")
-            for metric in ("beyond_form", "p_beyond_form", "beyond_onset", "p_beyond_onset")
+            for metric in ("beyond_form", "p_beyond_form", "beyond_controls", "p_beyond_controls")
         ]
 
-    form, p_form, onset, p_onset = heard(pieces + random.standard_normal(pieces.shape), pieces + random.standard_normal(pieces.shape))
+    form, p_form, rest, p_rest = heard(pieces + random.standard_normal(pieces.shape), pieces + random.standard_normal(pieces.shape))
     assert form.low > 0.1 and p_form.value < 0.002
-    assert onset.low < 0.03 and abs(onset.chance) < 0.02 and p_onset.value > 0.005
-    _, _, onset, p_onset = heard(pieces + 3 * meaning, pieces + 3 * meaning)
-    assert onset.low > 0.3 and p_onset.value < 0.002
+    assert rest.low < 0.03 and abs(rest.chance) < 0.02 and p_rest.value > 0.005
+    _, _, rest, p_rest = heard(pieces + 3 * meaning, pieces + 3 * meaning)
+    assert rest.low > 0.3 and p_rest.value < 0.002
+
+
+def test_beyond_controls_takes_out_who_says_a_word(tmp_path):
+    from laminal.lexicon import pronounce, wordnet
+
+    random = np.random.default_rng(7)
+    short = sorted(word for word in pronounce.words() if word.isalpha() and len(word) < 9)
+    words = [word for word in random.choice(short, 2000, replace=False).tolist() if wordnet.ranks(word)][:220]
+    spoken = noise_words(tmp_path, words, random)
+    corpus = Corpus("books", tuple(replace(each, speaker=f"reader{number % 11}") for number, each in enumerate(spoken) if number < 11))
+    reader = np.array([next(number for number, each in enumerate(corpus) if word in {said.label for said in each.words}) for word in words])
+    voices, books, own = (random.standard_normal((11, 64)), random.standard_normal((11, 64)), random.standard_normal((220, 64)))
+    codec = Planted("meaning", corpus)
+    layer = 2 * voices[reader] + random.standard_normal((220, 64)) + own
+    codec._tables[0][[codec.symbols[word] for word in words]] = torch.tensor(
+        layer / np.linalg.norm(layer, axis=1)[:, None], dtype=torch.float32
+    )
+
+    def measured(text):
+        found = results(probe(corpus, text=Vectors(dict(zip(words, text, strict=True))), least=1), codec)
+        return [one(found, setting="text", metric=metric, layer="1") for metric in ("beyond_form", "beyond_controls", "p_beyond_controls")]
+
+    form, rest, p = measured(books[reader] + random.standard_normal((220, 64)))
+    assert form.low > 0.1 and rest.low < 0.02 and abs(rest.value) < 0.05 and p.value > 0.005
+    _, rest, p = measured(books[reader] + own)
+    assert rest.low > 0.05 and p.value < 0.002
+
+
+def test_shares_of_speakers_are_those_of_what_could_be_read():
+    random = np.random.default_rng(8)
+    tokens = tuple(Token("abc"[number % 3], "u", f"s{random.integers(4)}", number / 2, number / 2 + 0.4) for number in range(12))
+    types, ok = Types(("a", "b", "c"), tokens, np.arange(12) % 3), np.arange(12) % 6 != 5
+    found = speaker_shares(types, WordFeatures(("1",), np.zeros((12, 1, 1), np.float32), ok, 0))
+    assert found.shape == (3, len({token.speaker for token in tokens}))
+    for word, row in zip("abc", found, strict=True):
+        said = [token.speaker for token, there in zip(tokens, ok, strict=True) if there and token.word == word]
+        if said:
+            expected = [said.count(name) / len(said) for name in sorted({token.speaker for token in tokens})]
+        assert np.allclose(row, expected) if said else np.isnan(row).all()
 
 
 def test_phones_at_places_are_those_of_the_dictionary():

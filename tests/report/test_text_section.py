@@ -34,8 +34,8 @@ def aligned(value=0.19, phones=0.075, duration=0.17, p=0.001, beyond=0.05, p_bey
             yield row("over_phones", value + 0.01 * k - phones)
             yield row("over_duration", value + 0.01 * k - duration)
             yield row("beyond_form", beyond)
-            yield row("beyond_onset", beyond / 5)
-            for metric, number in (("p", p), ("p_by_length", 2 * p), ("p_beyond_form", p_beyond), ("p_beyond_onset", 10 * p_beyond)):
+            yield row("beyond_controls", beyond / 5)
+            for metric, number in (("p", p), ("p_by_length", 2 * p), ("p_beyond_form", p_beyond), ("p_beyond_controls", 10 * p_beyond)):
                 yield row(metric, number, 0.0)
             for size in (50, 100, 200):
                 yield row(f"cka_at_{size}", value, 1 / size, n=size, clusters=size)
@@ -113,7 +113,7 @@ def test_sentences_carry_their_numbers():
         "CKA of codebook 1 with minilm is 0.2 (0.17 to 0.23), 466 words (p 0.001, within words of one length 0.002): above a bag of phones "
         "in its place (0.075); not told from the duration of the word alone (0.17); "
         "beyond phones, length and duration: 0.05 (0.02 to 0.08); "
-        "not told from 0 beyond these and the first two phones: 0.01 (-0.02 to 0.04)."
+        "not told from 0 beyond these, the first two phones and the speakers: 0.01 (-0.02 to 0.04)."
     )
     assert last.startswith("CKA of codebook 3 with minilm is 0.22")
 

@@ -16,7 +16,7 @@ Keys = Mapping[str, str]  # key columns of a row
 NOWHERE: Keys = {}
 SIZES = (50, 100, 200, 500, 1000, 2000)  # words of the curve over n
 IN_PLACE_OF_SPEECH = ("phones_as_speech", "duration_as_speech")
-BEYOND = ("beyond_form", "beyond_onset")  # CKA after a regression of both sides on form; on form and on how words begin
+BEYOND = ("beyond_form", "beyond_controls")  # CKA after a regression of both sides on form, or on that and more
 _EVERY = ("cka", "null", "delta", "z", "p")
 _TEXT = (
     *(f"{name}_by_length" for name in _EVERY[1:]), "cka_biased", "cka_minibatch", "cka_rbf", "over_phones", "over_duration",

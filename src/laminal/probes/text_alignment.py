@@ -34,6 +34,7 @@ from laminal.probes.word_types import (
     durations,
     phone_counts,
     phones_at,
+    speaker_shares,
     type_means,
 )  # fmt: skip
 from laminal.results import Items, Score, Undefined
@@ -76,8 +77,8 @@ class TextAlignment:
     sound); `llm_input`, where the text space is a speech language model that reads this codec, its own speech input in the layer's place.
     `duration_as_speech` is the logarithm of a word's length in seconds in the layer's place: function words are short, and text spaces keep
     them apart. `over_phones` and `over_duration` are CKA less theirs; `beyond_form` is CKA after a regression of both sides on form: counts
-    of phones and letters, and powers of the log duration; `beyond_onset` after one on form and on the first two phones. Measured on the
-    split's test speakers, of all without a split.
+    of phones and letters, and powers of the log duration; `beyond_controls` after one on form, on the first two phones and on who
+    says the word how often. Measured on the split's test speakers, of all without a split.
     """
 
     name = "text_alignment"
@@ -202,7 +203,8 @@ class TextAlignment:
         controls = {"phones_as_speech": sample.phones[kept], "duration_as_speech": durations(sample.types, found)[kept]}
         form = np.concatenate([sample.phones[kept], strata(words)[:, None], duration_powers(sample.types, found)[kept]], axis=1)
         beyond = {}
-        for metric, given in zip(BEYOND, (form, np.concatenate([form, phones_at(words, ONSET)], axis=1)), strict=True):
+        more = np.concatenate([form, phones_at(words, ONSET), speaker_shares(sample.types, found)[kept]], axis=1)
+        for metric, given in zip(BEYOND, (form, more), strict=True):
             try:
                 beyond[metric] = Beyond(given, spaces[setting], self.permutations, self.seed)
             except DataError as error:

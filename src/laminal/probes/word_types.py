@@ -68,6 +68,18 @@ def type_means(types: Types, found: WordFeatures) -> tuple[Float[np.ndarray, "la
         return sums / count[kept][:, None], kept
 
 
+def speaker_shares(types: Types, found: WordFeatures) -> Float[np.ndarray, "types speakers"]:
+    """Share of each speaker in the readable tokens of each type; NaN where a type has none.
+
+    A word said by few has their voices in its mean, and what else they read out: words of one book are near in text spaces too.
+    """
+    speakers, speaker = np.unique([token.speaker for token in types.tokens], return_inverse=True)
+    counts = np.zeros((len(types.words), len(speakers)))
+    np.add.at(counts, (types.word[found.ok], speaker[found.ok]), 1)
+    with np.errstate(invalid="ignore"):
+        return counts / counts.sum(1, keepdims=True)
+
+
 def phone_counts(words: Sequence[str]) -> Float[np.ndarray, "w phones"]:
     """How often each phone comes in the first pronunciation of each word: what a space knows that hears sounds, and not their order."""
     return np.array([[pronounce.pronunciations(word)[0].count(phone) for phone in pronounce.PHONES] for word in words], dtype=np.float64)
