@@ -8,7 +8,7 @@ from laminal.results import layer_order, read_table
 
 HEADS = (
     "", "CKA", "p, p within one length", "permuted within one length", "random", "bag of phones", "over a bag of phones", "over duration",
-    "beyond form", "beyond form, the first two phones and speakers",
+    "beyond form", "beyond all controls",
 )  # fmt: skip
 
 

@@ -328,6 +328,18 @@ def test_shares_of_speakers_are_those_of_what_could_be_read():
         assert np.allclose(row, expected) if said else np.isnan(row).all()
 
 
+def test_powers_of_places_are_means_over_what_could_be_read():
+    random = np.random.default_rng(9)
+    starts = random.uniform(0, 9, 12)
+    tokens = tuple(Token("abc"[number % 3], "u", "s", float(start), float(start) + 0.4) for number, start in enumerate(starts))
+    types, ok = Types(("a", "b", "c"), tokens, np.arange(12) % 3), np.arange(12) != 4
+    found = place_powers(types, WordFeatures(("1",), np.zeros((12, 1, 1), np.float32), ok, 0))
+    read = starts[ok] + 0.2
+    for word in range(3):
+        own = [(starts[token] + 0.2 - read.mean()) / read.std() for token in range(12) if ok[token] and token % 3 == word]
+        assert np.allclose(found[word], [np.mean(np.array(own) ** power) for power in (1, 2, 3, 4)])
+
+
 def test_phones_at_places_are_those_of_the_dictionary():
     from laminal.lexicon import pronounce
 

@@ -113,7 +113,7 @@ def test_sentences_carry_their_numbers():
         "CKA of codebook 1 with minilm is 0.2 (0.17 to 0.23), 466 words (p 0.001, within words of one length 0.002): above a bag of phones "
         "in its place (0.075); not told from the duration of the word alone (0.17); "
         "beyond phones, length and duration: 0.05 (0.02 to 0.08); "
-        "not told from 0 beyond these, the first two phones and the speakers: 0.01 (-0.02 to 0.04)."
+        "not told from 0 beyond these, first phones, speakers and places in utterances: 0.01 (-0.02 to 0.04)."
     )
     assert last.startswith("CKA of codebook 3 with minilm is 0.22")
 

@@ -34,6 +34,7 @@ from laminal.probes.word_types import (
     durations,
     phone_counts,
     phones_at,
+    place_powers,
     speaker_shares,
     type_means,
 )  # fmt: skip
@@ -77,8 +78,9 @@ class TextAlignment:
     sound); `llm_input`, where the text space is a speech language model that reads this codec, its own speech input in the layer's place.
     `duration_as_speech` is the logarithm of a word's length in seconds in the layer's place: function words are short, and text spaces keep
     them apart. `over_phones` and `over_duration` are CKA less theirs; `beyond_form` is CKA after a regression of both sides on form: counts
-    of phones and letters, and powers of the log duration; `beyond_controls` after one on form, on the first two phones and on who
-    says the word how often. Measured on the split's test speakers, of all without a split.
+    of phones and letters, and powers of the log duration; `beyond_controls` after one on form, on the first two phones, on who says
+    the word how often and on powers of the time at which it comes in its utterances. Measured on the split's test speakers, of all without
+    a split.
     """
 
     name = "text_alignment"
@@ -203,7 +205,8 @@ class TextAlignment:
         controls = {"phones_as_speech": sample.phones[kept], "duration_as_speech": durations(sample.types, found)[kept]}
         form = np.concatenate([sample.phones[kept], strata(words)[:, None], duration_powers(sample.types, found)[kept]], axis=1)
         beyond = {}
-        more = np.concatenate([form, phones_at(words, ONSET), speaker_shares(sample.types, found)[kept]], axis=1)
+        said = [which(sample.types, found)[kept] for which in (speaker_shares, place_powers)]
+        more = np.concatenate([form, phones_at(words, ONSET), *said], axis=1)
         for metric, given in zip(BEYOND, (form, more), strict=True):
             try:
                 beyond[metric] = Beyond(given, spaces[setting], self.permutations, self.seed)

@@ -11,7 +11,7 @@ from laminal.features import WordFeatures
 from laminal.lexicon import pronounce
 from laminal.words import Token, tokens
 
-POWERS = (1, 2, 3, 4)  # of the log duration
+POWERS = (1, 2, 3, 4)  # of the log duration, and of where in its utterance a word stands
 STRATUM = 20  # words of one length below which lengths are put together
 
 
@@ -108,9 +108,22 @@ def duration_powers(types: Types, found: WordFeatures) -> Float[np.ndarray, "typ
     What a layer makes of a length need not be linear in it: Whisper with random weights, which hears of a cut word little but its length,
     kept a CKA of 0.046 with MiniLM beyond phones, letters and log duration, and keeps 0.014 beyond these.
     """
-    seconds = np.log([token.end - token.start for token in types.tokens])[found.ok]
-    number = types.word[found.ok]
-    scaled = (seconds - seconds.mean()) / max(float(seconds.std()), 1e-12)
+    return standardised_powers(types, found, np.log([token.end - token.start for token in types.tokens]))
+
+
+def place_powers(types: Types, found: WordFeatures) -> Float[np.ndarray, "types 4"]:
+    """Mean over readable tokens of the standardised time of their middle in the utterance to the powers 1 to 4; NaN where a type has none.
+
+    An encoder of whole utterances that tells where it is knows something of word classes, which sentences put in places: Whisper with
+    random weights has a CKA of 0.024 with MiniLM beyond all else that is taken out, and of 0.004 at most beyond these too.
+    """
+    return standardised_powers(types, found, np.array([(token.start + token.end) / 2 for token in types.tokens]))
+
+
+def standardised_powers(types: Types, found: WordFeatures, of_tokens: Float[np.ndarray, " t"]) -> Float[np.ndarray, "types 4"]:
+    """Mean over the readable tokens of each type of a standardised number of theirs to the powers 1 to 4; NaN where a type has none."""
+    number, values = types.word[found.ok], of_tokens[found.ok]
+    scaled = (values - values.mean()) / max(float(values.std()), 1e-12)
     count = np.bincount(number, minlength=len(types.words))
     with np.errstate(invalid="ignore"):
         return np.stack([np.bincount(number, scaled**power, len(types.words)) / count for power in POWERS], axis=1)

@@ -15,7 +15,7 @@ LINES = {  # what is drawn: (setting, metric)
     "text space": ("text", "cka"),
     "speech input of the language model": ("llm_input", "cka"),
     "text space, beyond form": ("text", "beyond_form"),
-    "text space, beyond form, first phones and speakers": ("text", "beyond_controls"),
+    "text space, beyond all controls": ("text", "beyond_controls"),
     "bag of phones instead of text": ("bag_of_phones", "cka"),
     "random vectors instead of text": ("random", "cka"),
 }
@@ -23,7 +23,7 @@ LEVELS = {"bag of phones instead of speech": ("phones_as_speech", "cka"), "word 
 NULLS = {"permuted": ("text", "null"), "permuted within one length": ("text", "null_by_length")}
 COLUMNS = ["kind", "label", "layer", *frames.NUMBERS, "n", "slice", "corpus"]
 SURE = 0.05
-BEYOND = {"beyond_form": "phones, length and duration", "beyond_controls": "these, the first two phones and the speakers"}
+BEYOND = {"beyond_form": "phones, length and duration", "beyond_controls": "these, first phones, speakers and places in utterances"}
 
 
 def section(board: Board) -> str:
@@ -188,7 +188,7 @@ def numbers(corpora: Sequence[Points]) -> str:
                 ("over a bag of phones", "text", "over_phones"), ("over duration", "text", "over_duration"),
                 ("biased", "text", "cka_biased"), ("RBF", "text", "cka_rbf"), ("mini-batches", "text", "cka_minibatch"),
                 ("p", "text", "p"), ("p within one length", "text", "p_by_length"), ("p beyond form", "text", "p_beyond_form"),
-                ("p beyond form, first phones and speakers", "text", "p_beyond_controls"),
+                ("p beyond all controls", "text", "p_beyond_controls"),
             ):  # fmt: skip
                 found = [point.find(PROBE, metric, setting, layer, slice=slice) for layer in layers]
                 if any(found):
