@@ -21,8 +21,17 @@ from laminal.probes.llm_words import heard_words, unfit
 from laminal.probes.run import fill, run_probes
 from laminal.probes.text_alignment import TextAlignment, open_space
 from laminal.probes.word_types import (
-    Types, candidates, drawn, duration_powers, durations, phone_counts, phones_at, place_powers, speaker_shares, type_means,
-)  # fmt: skip
+    Types,
+    candidates,
+    drawn,
+    duration_powers,
+    durations,
+    phone_counts,
+    phones_at,
+    place_powers,
+    speaker_shares,
+    type_means,
+)
 from laminal.results import Context, Items, Results, Score, Undefined, key
 from laminal.words import Token
 from oracle_cka import hsic_by_sums, inner, ratio

@@ -37,7 +37,7 @@ from laminal.probes.word_types import (
     place_powers,
     speaker_shares,
     type_means,
-)  # fmt: skip
+)
 from laminal.results import Items, Score, Undefined
 from laminal.teachers.mimo_audio import MimoAudio
 from laminal.teachers.moshi import Moshi
