@@ -72,14 +72,16 @@ def main(words: list[str]) -> None:
         }  # fmt: skip
         for name, more in controls.items():
             try:
-                beyond = Beyond(np.concatenate([*form, *more], axis=1), space, probe.permutations, probe.seed)
+                beyond = Beyond(np.concatenate([*form, *more], axis=1), space, probe.permutations, probe.seed, hollowed=True)
             except DataError as error:
                 print(f"{slice}, {name}: {error}")
                 continue
             ends = sorted({0, len(found.layers) - 1})
             for layer, part in zip(ends, beyond.of([means[layer] for layer in ends]), strict=True):
-                p = (1 + int((part.null >= part.value).sum())) / (1 + len(part.null))
-                print(f"{slice}, layer {found.layers[layer]}, beyond {name}: {part.value:.4f}, p {p:.3f}", flush=True)
+                assert not isinstance(part, DataError)
+                p = (1 + int((part.null >= part.tested).sum())) / (1 + len(part.null))
+                where, left = f"{slice}, layer {found.layers[layer]}", beyond.basis.shape[1]
+                print(f"{where}, beyond {name} ({left} dimensions left): {part.value:.4f}, p {p:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from laminal.errors import DataError, RequestError
 from laminal.measures.cka import CkaStats, gram, linear_cka, minibatch_cka, pseudo_values, rbf_cka, similarity, unit
+from laminal.measures.partial import complement, hollow, hollowing, within
 from laminal.measures.permutations import merged, permutations, permuted_products
 from oracle_cka import hsic_biased, hsic_by_quadruples, hsic_by_sums, inner, leave_one_out, ratio, rbf
 
@@ -291,3 +292,37 @@ def test_the_null_of_many_layers_is_the_loop(monkeypatch):
     monkeypatch.setattr("laminal.measures.permutations.BATCH_BYTES", 8 * 325 * 7)  # 7 permutations, then 2 layers, at once
     monkeypatch.setattr("laminal.measures.permutations.ROW_BYTES", 8 * 325 * 2)
     np.testing.assert_allclose(permuted_products(units, unit(gram(y), True), drawn), slow, atol=1e-12)
+
+
+def test_hollow_kernels_of_a_constant_are_u_centred():
+    kernel = gram(np.random.default_rng(0).standard_normal((40, 5)))
+    basis = complement(np.zeros((40, 0)))
+    found = basis @ hollow(kernel, basis, hollowing(basis)) @ basis.T
+    rows, total = kernel - np.diag(np.diag(kernel)), 0.0
+    total = rows.sum()
+    for i in range(40):
+        for j in range(40):
+            centred = rows[i, j] - rows[i].sum() / 38 - rows[:, j].sum() / 38 + total / (39 * 38)
+            assert abs(found[i, j] - (0.0 if i == j else centred)) < 1e-9
+
+
+def test_hollow_kernels_have_no_diagonal_and_nothing_of_what_was_taken_out():
+    random = np.random.default_rng(1)
+    given = np.column_stack([random.standard_normal((90, 20)), np.eye(90)[:, :3]])  # three items are explained wholly
+    kernel, basis = gram(random.standard_normal((90, 8))), complement(given)
+    found = basis @ hollow(kernel, basis, hollowing(basis)) @ basis.T
+    assert np.abs(np.diag(found)).max() < 1e-7 and np.abs(found @ given).max() < 1e-7 and np.abs(found).max() > 0.1
+
+
+def test_hollow_kernels_are_not_fooled_by_items_heard_more_exactly():
+    random = np.random.default_rng(2)
+    given, exact = random.standard_normal((120, 60)), random.uniform(0.3, 3, (120, 1))
+    basis = complement(given)
+    inverse, turned, hollowed = hollowing(basis), [], []
+    for _ in range(40):
+        a, b = (gram(given @ random.standard_normal((60, 10)) + exact * random.standard_normal((120, 10))) for _ in range(2))
+        turned.append((unit(within(a, basis), True) * unit(within(b, basis), True)).sum())
+        sides = [hollow(each, basis, inverse) for each in (a, b)]
+        hollowed.append((sides[0] * sides[1]).sum() / np.linalg.norm(sides[0]) / np.linalg.norm(sides[1]))
+    error = np.std(hollowed) / 40**0.5
+    assert np.mean(turned) > 5 * error and abs(np.mean(hollowed)) < 4 * error

@@ -254,7 +254,8 @@ def test_the_latex_table_escapes_and_balances(run):
 
 
 def test_the_latex_table_of_an_encoder_has_layers_and_no_codebooks():
-    rows = [score(probe="units", metric="abx_across", layer=str(k), value=0.2, low=0.1, high=0.3, chance=0.5) for k in (0, 1, 2)]
-    for kept, head in ((rows, "layer & ABX error"), (rows[1:], "codebooks & ABX error")):
+    rows = [score(probe="units", metric="abx_across", layer=str(k), value=0.2, low=0.1, high=0.3, chance=0.5) for k in (1, 2)]
+    books = score(probe="units", metric="codebooks", value=0.0)
+    for kept, head in (([*rows, books], "layer & ABX error"), (rows, "codebooks & ABX error")):
         made = latex.table(checkpoints(Results(Context(run="r", codec="c", revision="r"), kept).score_table())[-1], "r")
         assert head in made

@@ -200,5 +200,8 @@ def test_more_codes_alone_do_not_better_pnmi():
 
 
 def test_layers_of_an_encoder_are_no_codebooks():
-    said = sentences.summary(table([*layer(0.0, 0.0, layer="0"), *layer(-0.18, -0.004), *layer(-0.1, -0.004, layer="2")]))
-    assert said[0].startswith("At hidden layer 0 near-homophones") and said[1].startswith("At hidden layer 2") and len(said) == 2
+    rows = [*layer(-0.18, -0.004), *layer(-0.1, -0.004, layer="2")]
+    said = sentences.summary(table([*rows, score(probe="word_pairs", metric="codebooks", value=0.0, low=0.0, high=0.0)]))
+    assert said[0].startswith("At hidden layer 1 near-homophones") and said[1].startswith("At hidden layer 2") and len(said) == 2
+    said = sentences.summary(table([*rows, score(probe="word_pairs", metric="codebooks", value=8.0, low=8.0, high=8.0)]))
+    assert said[0].startswith("At codebook 1 ")

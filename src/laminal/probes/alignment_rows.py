@@ -60,11 +60,16 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """Debiased CKA of what form leaves of a layer and of a space, its null, and pseudo-values of the residuals, of the same spread."""
+    """Debiased CKA of what a regression leaves of a layer and of a space, its null, and pseudo-values of the residuals.
+
+    `tested` is the value as the null has it; intervals of the pseudo-values are `stretch` times as wide as they come.
+    """
 
     value: float
     pseudo: Float[np.ndarray, " w"]
     null: Float[np.ndarray, " count"]
+    tested: float
+    stretch: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +151,12 @@ class Rows:
 
     def beyond(self, metric: str, setting: str, found: Partial, keys: Keys) -> Iterator[Score | Undefined]:
         """CKA of what a regression leaves, with its own null; its spread is that of the residuals' pseudo-values."""
-        low, high = self.interval(found.pseudo - found.pseudo.mean() + found.value)
+        low, high = self.interval(found.stretch * (found.pseudo - found.pseudo.mean()) + found.value)
         if not np.isfinite([low, high]).all():
             yield self.undefined(f"{setting} {metric}", "without some of the words the features do not vary", keys)
             return
         yield self.score(metric, setting, (found.value, low, high), float(found.null.mean()), True, keys)
-        p = (1 + int((found.null >= found.value).sum())) / (1 + len(found.null))
+        p = (1 + int((found.null >= found.tested).sum())) / (1 + len(found.null))
         yield self.score(f"p_{metric}", setting, (p, p, p), float("nan"), None, keys, unit="probability")
 
     def items(self, setting: str, found: Against, keys: Keys) -> Items:

@@ -1,4 +1,4 @@
-"""What a layer and a text space share beyond the form of words: CKA after a regression of both on it."""
+"""What a layer and a text space share beyond the form of words, or beyond all controls: CKA after a regression of both sides."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,27 +8,34 @@ from jaxtyping import Float
 
 from laminal.errors import DataError
 from laminal.measures.cka import gram, pseudo_values, unit
-from laminal.measures.partial import complement, within
+from laminal.measures.partial import complement, hollow, hollowing, within
 from laminal.measures.permutations import permutations, permuted_products
 from laminal.probes.alignment_rows import Partial, Space
 
 
 class Beyond:
-    """Debiased CKA of layers with a space, both less what form explains."""
+    """Debiased CKA of layers with a space, both less what `given` explains.
 
-    def __init__(self, form: Float[np.ndarray, "w f"], space: Space, permutations_: int, seed: int):
-        """Turn the space; raises DataError where the words are too few, or form explains all of it."""
-        self.basis = complement(form)
-        self.turned = unit(within(space.kernel, self.basis), True)
-        self.residual = self.basis @ within(space.kernel, self.basis) @ self.basis.T
-        self.orders = permutations(len(self.turned), permutations_, [seed, 17])
+    `hollowed`: kernels have a diagonal of zeros in words (see `hollow`), so that words heard more exactly than others are no bias, and
+    intervals are sqrt(words / dimensions left) times as wide as those of the residuals (scripts/beyond_coverage.py has both).
+    """
+
+    def __init__(self, given: Float[np.ndarray, "w f"], space: Space, permutations_: int, seed: int, hollowed: bool):
+        """Turn the space; raises DataError where the words are too few, or `given` explains all of it."""
+        self.basis = complement(given)
+        self.hollowing = hollowing(self.basis) if hollowed else None
+        self.stretch = float(np.sqrt(len(given) / self.basis.shape[1])) if hollowed else 1.0
+        self.inside = self._turned(space.kernel)
+        self.unit = unit(self.inside, True)
+        self.residual = self.basis @ self.inside @ self.basis.T
+        self.orders = permutations(len(self.inside), permutations_, [seed, 17])
 
     def of(self, layers: Sequence[Float[np.ndarray, "w d"]]) -> list[Partial | DataError]:
         """Measure layers; what is undefined is given with its reason."""
         found: list[Partial | DataError] = []
         units, places = [], []
         for layer in layers:
-            inside = within(gram(layer), self.basis)
+            inside = self._turned(gram(layer))
             try:
                 units.append(unit(inside, True))
                 pseudo = pseudo_values(self.basis @ inside @ self.basis.T, self.residual)
@@ -36,8 +43,18 @@ class Beyond:
                 found.append(error)
                 continue
             places.append(len(found))
-            found.append(Partial(float((units[-1] * self.turned).sum()), pseudo, np.zeros(0)))
-        null = permuted_products(units, self.turned, self.orders) if units else np.zeros((0, 0))
+            tested = float((units[-1] * self.unit).sum())
+            value = tested if self.hollowing is None else cosine(inside, self.inside)
+            found.append(Partial(value, pseudo, np.zeros(0), tested, self.stretch))
+        null = permuted_products(units, self.unit, self.orders) if units else np.zeros((0, 0))
         for column, place in enumerate(places):
             found[place] = replace(found[place], null=null[:, column])  # type: ignore[type-var]
         return found
+
+    def _turned(self, kernel: Float[np.ndarray, "w w"]) -> Float[np.ndarray, "m m"]:
+        return within(kernel, self.basis) if self.hollowing is None else hollow(kernel, self.basis, self.hollowing)
+
+
+def cosine(a: Float[np.ndarray, "m m"], b: Float[np.ndarray, "m m"]) -> float:
+    """Product of two matrices over their norms."""
+    return float((a * b).sum() / (np.linalg.norm(a) * np.linalg.norm(b)))

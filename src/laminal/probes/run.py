@@ -1,7 +1,7 @@
 """Run probes on a codec: the one path of `probe.py` and of the training callback."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,8 +40,18 @@ def run_probes(codec: Codec, probes: Mapping[str, Any], context: Context, budget
                 raise
             results.failures[name] = f"{type(error).__name__}: {error}"
             found.clear()  # a half-run probe leaves no rows: they would not be comparable with other epochs
-        results.scores += [each for each in found if isinstance(each, Score)]
+        scores = [each for each in found if isinstance(each, Score)]
+        results.scores += [*scores, *_depths(codec, scores)]
         results.items += [each for each in found if isinstance(each, Items)]
         results.undefined += [each for each in found if isinstance(each, Undefined)]
         results.seconds[name] = time.perf_counter() - begun
     return results
+
+
+def _depths(codec: Codec, scores: Sequence[Score]) -> Iterator[Score]:
+    """Say by a row that the codec has no codebooks: its layers are depths of an encoder, and reports call them so."""
+    if codec.codebooks == 0 and scores and not any(score.metric == "codebooks" for score in scores):
+        first = scores[0]
+        exact = {"metric": "codebooks", "unit": "codebooks", "value": 0.0, "low": 0.0, "high": 0.0, "n": 1, "clusters": 1}
+        told = {"probe": first.probe, "probe_version": first.probe_version, "seed": first.seed}
+        yield Score(**exact, **told, chance=float("nan"), higher_is_better=None)  # type: ignore[arg-type]

@@ -209,7 +209,7 @@ class TextAlignment:
         more = np.concatenate([form, phones_at(words, ONSET), *said], axis=1)
         for metric, given in zip(BEYOND, (form, more), strict=True):
             try:
-                beyond[metric] = Beyond(given, spaces[setting], self.permutations, self.seed)
+                beyond[metric] = Beyond(given, spaces[setting], self.permutations, self.seed, hollowed=metric == "beyond_controls")
             except DataError as error:
                 yield rows.undefined(f"{setting} {metric}", str(error))
         heard = [Heard(vectors, name, NOWHERE) for name, vectors in controls.items()]

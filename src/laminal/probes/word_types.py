@@ -115,7 +115,7 @@ def place_powers(types: Types, found: WordFeatures) -> Float[np.ndarray, "types 
     """Mean over readable tokens of the standardised time of their middle in the utterance to the powers 1 to 4; NaN where a type has none.
 
     An encoder of whole utterances that tells where it is knows something of word classes, which sentences put in places: Whisper with
-    random weights has a CKA of 0.024 with MiniLM beyond all else that is taken out, and of 0.004 at most beyond these too.
+    random weights has a CKA of 0.015 with MiniLM beyond form, first phones and speakers, and of 0 beyond these too.
     """
     return standardised_powers(types, found, np.array([(token.start + token.end) / 2 for token in types.tokens]))
 

@@ -48,6 +48,11 @@ class Board:
     tables: dict[str, Any] = field(default_factory=dict)
     drawn: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def axis(self) -> str:
+        """Say what the layers of all corpora are, on the axis of a chart."""
+        return next((point.axis for points in self.corpora for point in points.all if not point.hidden), "layer")
+
     def chart(
         self, section: str, table: str, spec: charts.Spec, derive: str, choose: Sequence[str] = (), where: dict[str, str] | None = None
     ) -> str:

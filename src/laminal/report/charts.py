@@ -15,14 +15,14 @@ def base(height: int) -> Spec:
     return {"width": "container", "height": height, "data": {"name": "rows"}, "autosize": {"type": "fit", "contains": "padding"}}
 
 
-def layer_axis(layers: Sequence[str], title: str = "codebooks accumulated") -> Spec:
+def layer_axis(layers: Sequence[str], title: str) -> Spec:
     """Layers in order; the unquantised latent stands first."""
     return {"field": "layer", "type": "ordinal", "sort": list(layers), "title": title, "axis": {"labelAngle": 0, "labelOverlap": True}}
 
 
-def word_curves(layers: Sequence[str], metric: str, title: str) -> Spec:
+def word_curves(layers: Sequence[str], metric: str, title: str, axis: str) -> Spec:
     """One line a setting with its interval as band, matched random grey, the latent apart as grey points."""
-    x = layer_axis(layers)
+    x = layer_axis(layers, axis)
     y = {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": metric != "mean"}, "axis": {"minExtent": 44}}
     legend = {"orient": "top", "columns": "@columns", "symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}
     colour = {

@@ -22,9 +22,16 @@ def curves(board: Board) -> str:
         "Lower is closer. Bands are 95 % intervals over word types; grey dashes are random pairs matched in phones, duration "
         "and split; grey points with a coloured rim are the unquantised latent."
     )
-    above = board.chart("words", "curves", charts.word_curves(layers, "mean", "mean distance"), "curves", names, {"metric": "mean"})
+    above = board.chart(
+        "words", "curves", charts.word_curves(layers, "mean", "mean distance", board.axis), "curves", names, {"metric": "mean"}
+    )
     below = board.chart(
-        "words", "curves", charts.word_curves(layers, "minus_random", "minus random"), "curves", names, {"metric": "minus_random"}
+        "words",
+        "curves",
+        charts.word_curves(layers, "minus_random", "minus random", board.axis),
+        "curves",
+        names,
+        {"metric": "minus_random"},
     )
     content = f'<p class="soft">{says}</p>{choices}{above}{below}{word_numbers(board)}'
     return html.section("words", "Sound or meaning, layer by layer", content)

@@ -64,7 +64,7 @@ def layer_curves(points: Sequence[Checkpoint]) -> Any:
     axes[1].axhline(0, color="#8a939d", linewidth=0.8)
     axes[0].set(ylabel=f"mean {usual[0].distance} distance", title=point.label)
     axes[0].legend(fontsize=8, ncols=2)
-    axes[1].set(ylabel="minus random", xlabel="codebooks accumulated")
+    axes[1].set(ylabel="minus random", xlabel=point.axis)
     axes[1].set_xticks(range(-1, len(layers)), ["latent", *layers])
     return figure
 
@@ -152,7 +152,7 @@ def aligned(points: Sequence[Checkpoint]) -> Any:
         level = point.find("text_alignment", metric, setting)
         if level is not None:
             axis.axhline(level.value, color=colour, linestyle="--", linewidth=0.8, label=label)
-    axis.set(ylabel=f"debiased CKA with {text_alignment.space_name(point)}", xlabel="codebooks accumulated")
+    axis.set(ylabel=f"debiased CKA with {text_alignment.space_name(point)}", xlabel=point.axis)
     axis.set_xticks(range(len(layers)), layers)
     axis.legend(fontsize=7, ncols=2, title=point.label or None, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure

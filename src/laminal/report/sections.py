@@ -80,9 +80,7 @@ def layered(board: Board, probe: str, axis: str) -> str:
         rows = table[(table["metric"] == metric) & (table["setting"] == setting)]
         title = ", ".join(part for part in (METRICS.get(metric, metric), setting) if part)
         zero, chance = metric in ("usage", "dead", "perplexity"), bool(rows["chance"].notna().any())
-        spec = charts.by_layer(
-            layer_order(rows["layer"]), title, "codebooks accumulated" if metric.startswith("abx_") else axis, zero, chance
-        )
+        spec = charts.by_layer(layer_order(rows["layer"]), title, board.axis if metric.startswith("abx_") else axis, zero, chance)
         made.append(board.chart(probe, probe, spec, "plain", ["corpus"], {"metric": metric, "setting": setting}))
     says = '<p class="soft">Last checkpoint in blue, first in grey, chance dashed; bars are 95 % intervals.</p>'
     return f'{says}{row(board.choices(probe, table, ["corpus"]))}<div class="grid">{"".join(made)}</div>{layered_numbers(table, pairs)}'

@@ -62,13 +62,18 @@ class Checkpoint:
         return found[0] if found else None
 
     def named(self, layer: str) -> str:
-        """Name a layer in words; an encoder without codes is known by its layer 0."""
+        """Name a layer in words."""
         return layer_name(layer, self.hidden)
 
     @cached_property
     def hidden(self) -> bool:
-        """Whether the layers are an encoder's hidden states."""
-        return any(key[3] == "0" for key in self.index)
+        """Whether the layers are an encoder's hidden states: what was probed has no codebooks."""
+        return any(key[1] == "codebooks" and found[0].value == 0 for key, found in self.index.items())
+
+    @property
+    def axis(self) -> str:
+        """Say what the layers are, on the axis of a chart."""
+        return "layer" if self.hidden else "codebooks accumulated"
 
     def layers(self, probe: str, metric: str | None = None) -> list[str]:
         """Numbered layers that a probe (or one of its metrics) has scores of, in order."""
@@ -97,7 +102,7 @@ def layer_name(layer: str, hidden: bool = False) -> str:
     """Name a layer in words: a codebook, or (`hidden`) the output of an encoder's layer."""
     if layer.isdigit():
         return f"hidden layer {layer}" if hidden else f"codebook {layer}"
-    return {"latent": "the unquantised latent"}.get(layer, layer)
+    return {"latent": "what enters the first layer" if hidden else "the unquantised latent"}.get(layer, layer)
 
 
 def records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pandas as pd
 from laminal.report import charts, frames, html, words
 from laminal.report.board import Board, row
 from laminal.report.frames import Points
-from laminal.report.selection import SLICES, Checkpoint, Reading, layer_name
+from laminal.report.selection import SLICES, Checkpoint, Reading
 from laminal.results import layer_order
 
 PROBE = "text_alignment"
@@ -23,7 +23,7 @@ LEVELS = {"bag of phones instead of speech": ("phones_as_speech", "cka"), "word 
 NULLS = {"permuted": ("text", "null"), "permuted within one length": ("text", "null_by_length")}
 COLUMNS = ["kind", "label", "layer", *frames.NUMBERS, "n", "slice", "corpus"]
 SURE = 0.05
-BEYOND = {"beyond_form": "phones, length and duration", "beyond_controls": "these, first phones, speakers and places in utterances"}
+BEYOND = {"beyond_form": "phones, length and duration", "beyond_controls": "form, first phones, speakers and times in utterances"}
 
 
 def section(board: Board) -> str:
@@ -35,7 +35,7 @@ def section(board: Board) -> str:
     board.tables[PROBE] = frames.columns(table)
     labels = [label for label in (*LINES, *LEVELS) if label in set(layered["label"])]
     choices = row(board.choices(PROBE, layered, ["slice", "corpus"]))
-    drawn = board.chart(PROBE, PROBE, by_layer(layer_order(layered["layer"]), labels), "plain", ["slice", "corpus"])
+    drawn = board.chart(PROBE, PROBE, by_layer(layer_order(layered["layer"]), labels, board.axis), "plain", ["slice", "corpus"])
     curve = table[table["kind"] == "curve"]
     if len(curve):
         drawn += board.chart(PROBE, PROBE, over_words(list(dict.fromkeys(curve["label"]))), "plain", ["slice", "corpus"], {"kind": "curve"})
@@ -65,7 +65,7 @@ def frame(points: Points) -> pd.DataFrame:
                         rows.append((kind, label, layer, found.value, found.low, found.high, found.n, slice, points.corpus))
         numbered = [layer for layer in layers if layer.isdigit()]
         for layer in dict.fromkeys([*numbered[:1], *numbered[-1:]]):
-            rows += [("curve", layer_name(layer), str(n), *values, n, slice, points.corpus) for n, *values in curve(point, layer, slice)]
+            rows += [("curve", point.named(layer), str(n), *values, n, slice, points.corpus) for n, *values in curve(point, layer, slice)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -81,9 +81,9 @@ def curve(point: Checkpoint, layer: str, slice: str) -> Iterator[tuple[int, floa
         yield whole.n, whole.value, whole.low, whole.high
 
 
-def by_layer(layers: Sequence[str], labels: Sequence[str]) -> charts.Spec:
+def by_layer(layers: Sequence[str], labels: Sequence[str], axis: str) -> charts.Spec:
     """Lines and levels over layers, in front of the nulls."""
-    x = charts.layer_axis(layers)
+    x = charts.layer_axis(layers, axis)
     y = {"field": "value", "type": "quantitative", "title": "debiased CKA"}
     low, high = {"field": "low", "type": "quantitative", "title": "debiased CKA"}, {"field": "high"}
     palette = [f"@series{place}" for place in range(len(labels))]
@@ -135,11 +135,11 @@ def spoken(point: Checkpoint) -> Iterator[str]:
 
 
 def _sentence(point: Checkpoint, layer: str, found: Reading) -> str:
-    head = f"CKA of {layer_name(layer)} with {space_name(point)} is {_number(found)}, {found.n:,} words{_p(point, 'text', layer, found)}"
+    head = f"CKA of {point.named(layer)} with {space_name(point)} is {_number(found)}, {found.n:,} words{_p(point, 'text', layer, found)}"
     p = point.find(PROBE, "p", "text", layer, slice=found.slice)
     if p is not None and p.value >= SURE:
         return f"{head}: not told from chance."
-    said = []
+    said, formed = [], False
     for metric, control, name in (
         ("over_phones", "phones_as_speech", "a bag of phones in its place"),
         ("over_duration", "duration_as_speech", "the duration of the word alone"),
@@ -154,6 +154,9 @@ def _sentence(point: Checkpoint, layer: str, found: Reading) -> str:
             chance = point.find(PROBE, f"p_{metric}", "text", layer, slice=found.slice)
             sure = chance is not None and chance.value < SURE and beyond.low > 0
             said.append(f"{'' if sure else 'not told from 0 '}beyond {name}: {_number(beyond)}")
+            formed = True
+        elif formed:
+            said.append(f"whether beyond {name} is not known (too few words, or scores from before it was measured)")
     return f"{head}{': ' if said else ''}{'; '.join(said)}."
 
 
@@ -195,5 +198,5 @@ def numbers(corpora: Sequence[Points]) -> str:
                     one = metric.startswith("p")
                     rows.append([label, *((words.number(r.value) if one else _number(r)) if r else "" for r in found)])
             title = " ".join(filter(None, ("Numbers", points.corpus and f"on {points.corpus}", slice and f"({slice})")))
-            made.append(html.folded(title, html.table(["", *(layer_name(name) for name in layers)], rows)))
+            made.append(html.folded(title, html.table(["", *(point.named(name) for name in layers)], rows)))
     return "".join(made)
