@@ -24,7 +24,7 @@ from laminal.corpora.base import Corpus
 from laminal.corpora.split import Split
 from laminal.errors import RequestError
 from laminal.nn import ranks
-from laminal.probes.run import fill, run_probes
+from laminal.probes.run import fill, run_probes, said
 from laminal.results import Context, Results, read_table, store
 from laminal.stored import Record, settings_of
 
@@ -158,6 +158,7 @@ def probe(target: Target, on: Ground, again: bool = True) -> Results:
     with shared_encoding(target.codec, todo), progress.shown():
         for name, each in todo.items():
             found = run_probes(target.codec, {name: each}, context)
+            found.scores = [score for score in found.scores if not said(score, results.scores)]
             if recalled := getattr(each, "recalled", 0):
                 what = f"estimates of these features and pairs ({recalled} of {len(each.seeds)} samples)"
                 print(f"{name}: {what} are from the cache; cache=off makes them again")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from laminal.codecs.base import Codec
-from laminal.results import Context, Items, Results, Score, Undefined
+from laminal.results import Context, Items, Results, Score, Undefined, key
 
 
 def fill(codec: Codec, probes: Mapping[str, Any], share: tuple[int, int]) -> None:
@@ -41,11 +41,16 @@ def run_probes(codec: Codec, probes: Mapping[str, Any], context: Context, budget
             results.failures[name] = f"{type(error).__name__}: {error}"
             found.clear()  # a half-run probe leaves no rows: they would not be comparable with other epochs
         scores = [each for each in found if isinstance(each, Score)]
-        results.scores += [*scores, *_depths(codec, scores)]
+        results.scores += [*scores, *(each for each in _depths(codec, scores) if not said(each, results.scores))]
         results.items += [each for each in found if isinstance(each, Items)]
         results.undefined += [each for each in found if isinstance(each, Undefined)]
         results.seconds[name] = time.perf_counter() - begun
     return results
+
+
+def said(score: Score, before: Sequence[Score]) -> bool:
+    """Whether another section of the same probe has said how many codebooks there are."""
+    return score.metric == "codebooks" and any(each.metric == "codebooks" and key(each) == key(score) for each in before)
 
 
 def _depths(codec: Codec, scores: Sequence[Score]) -> Iterator[Score]:
