@@ -54,10 +54,10 @@ def word_curves(layers: Sequence[str], metric: str, title: str, axis: str) -> Sp
     return base(260 if metric == "mean" else 230) | {"layer": marks}
 
 
-def word_map(layers: Sequence[str], moments: Sequence[str]) -> Spec:
+def word_map(layers: Sequence[str], moments: Sequence[str], axis: str) -> Spec:
     """Checkpoint by layer; a number where the interval leaves out 0, a dot where it holds 0, a question mark where it is too wide."""
     x = {"field": "at", "type": "ordinal", "sort": list(moments), "title": None, "axis": {"labelAngle": 0, "labelOverlap": True}}
-    y = {"field": "layer", "type": "ordinal", "sort": list(layers), "title": "codebooks accumulated"}
+    y = {"field": "layer", "type": "ordinal", "sort": list(layers), "title": axis}
     colour = {
         "field": "shade", "type": "quantitative", "title": "% over random",
         "scale": {"domain": "@limits", "range": ["@closer", "@surface", "@further"], "interpolate": "lab", "nice": False},

@@ -82,6 +82,6 @@ def word_map(board: Board) -> str:
         "Distance over random in %: blue is closer. A dot: the interval holds 0. A question mark: it does and its half-width "
         f"exceeds {100 * words.NARROW:g} % of random, so nothing can be told."
     )
-    spec = charts.word_map(layer_order(table["layer"]), list(dict.fromkeys(moments)))
+    spec = charts.word_map(layer_order(table["layer"]), list(dict.fromkeys(moments)), board.axis)
     chart = board.chart("map", "map", spec, "map", ["setting", *frames.CHOICES], {} if choice else {"setting": settings[0]})
     return html.section("map", "Checkpoint by layer", f'<p class="soft">{says}</p>{choices}{chart}')
