@@ -398,9 +398,11 @@ def test_planted_codecs_have_the_right_order(planted):
 def test_encoders_without_codes_have_abx_alone(corpus):
     measure = probe(corpus, utterances=4)
     found, whole = results(measure, Encoder()), results(measure, FakeCodec(codebooks=1))
-    assert {(score.metric, score.layer) for score in found.scores} == {("abx_within", "latent"), ("abx_across", "latent")}
+    *layered, books = found.scores
+    assert {(score.metric, score.layer) for score in layered} == {("abx_within", "latent"), ("abx_across", "latent")}
+    assert (books.metric, books.value, books.layer) == ("codebooks", 0.0, "")
     assert {items.metric for items in found.items} == {"abx_within", "abx_across"} and not found.undefined
-    assert repr(found.scores) == repr([score for score in whole.scores if score.metric.startswith("abx") and score.layer == "latent"])
+    assert repr(layered) == repr([score for score in whole.scores if score.metric.startswith("abx") and score.layer == "latent"])
 
 
 def uneven(corpus):
