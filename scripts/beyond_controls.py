@@ -15,13 +15,11 @@ from laminal import cli, commands
 from laminal.corpora.base import Corpus
 from laminal.errors import DataError
 from laminal.features import WordFeatures, word_features
-from laminal.probes.alignment_rows import Space, strata
-from laminal.probes.beyond_form import Beyond
-from laminal.probes.text_alignment import ONSET, TextAlignment
+from laminal.probes.alignment_rows import Space
+from laminal.probes.beyond_form import ONSET, Beyond, form_of, words_of
+from laminal.probes.text_alignment import TextAlignment
 from laminal.probes.word_types import (
     Types,
-    duration_powers,
-    phone_counts,
     phones_at,
     place_powers,
     speaker_shares,
@@ -61,9 +59,9 @@ def main(words: list[str]) -> None:
     for slice in probe.slices:
         found = word_features(target.codec, probe.corpus, types.tokens, slice, probe.cache)
         means, kept = type_means(types, found)
-        said = [word for word, there in zip(types.words, kept, strict=True) if there]
+        said = words_of(types, kept)
         space = Space("text", text[kept])
-        form = [phone_counts(said), strata(said)[:, None], duration_powers(types, found)[kept]]
+        form = form_of(types, found, kept)
         begin, voices, places = phones_at(said, ONSET), speaker_shares(types, found)[kept], place_powers(types, found)[kept]
         controls = {
             "form": [], "first two phones": [begin], "last two phones": [phones_at(said, (-2, -1))], "speakers": [voices],
@@ -72,16 +70,15 @@ def main(words: list[str]) -> None:
         }  # fmt: skip
         for name, more in controls.items():
             try:
-                beyond = Beyond(np.concatenate([*form, *more], axis=1), space, probe.permutations, probe.seed, hollowed=True)
+                beyond = Beyond(np.concatenate([form, *more], axis=1), space, probe.permutations, probe.seed, hollowed=True)
             except DataError as error:
                 print(f"{slice}, {name}: {error}")
                 continue
             ends = sorted({0, len(found.layers) - 1})
             for layer, part in zip(ends, beyond.of([means[layer] for layer in ends]), strict=True):
                 assert not isinstance(part, DataError)
-                p = (1 + int((part.null >= part.tested).sum())) / (1 + len(part.null))
                 where, left = f"{slice}, layer {found.layers[layer]}", beyond.basis.shape[1]
-                print(f"{where}, beyond {name} ({left} dimensions left): {part.value:.4f}, p {p:.3f}", flush=True)
+                print(f"{where}, beyond {name} ({left} dimensions left): {part.value:.4f}, p {part.p:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import numpy as np
 
 from laminal import cli, commands
 from laminal.features import WordFeatures
-from laminal.probes.alignment_rows import Space, strata
-from laminal.probes.beyond_form import Beyond
-from laminal.probes.text_alignment import ONSET, TextAlignment
-from laminal.probes.word_types import duration_powers, phone_counts, phones_at, place_powers, speaker_shares
+from laminal.probes.alignment_rows import Space
+from laminal.probes.beyond_form import Beyond, controls_of, form_of
+from laminal.probes.text_alignment import TextAlignment
 
 WIDTH, PERMUTATIONS = 20, 199
 
@@ -27,10 +26,9 @@ def main(words: list[str]) -> None:
     assert isinstance(probe, TextAlignment)
     types, text = probe.sample.types, probe.sample.text
     found = WordFeatures(("1",), np.zeros((len(types.tokens), 1, 1), np.float32), np.ones(len(types.tokens), bool), 0)
-    form = np.concatenate([phone_counts(types.words), strata(types.words)[:, None], duration_powers(types, found)], axis=1)
-    more = [form, phones_at(types.words, ONSET), speaker_shares(types, found), place_powers(types, found)]
+    kept = np.ones(len(types.words), dtype=bool)
     exact = np.sqrt(np.bincount(types.word))[:, None]
-    for name, given in (("form", form), ("all controls", np.concatenate(more, axis=1))):
+    for name, given in (("form", form_of(types, found, kept)), ("all controls", controls_of(types, found, kept))):
         for hollowed in (False, True):
             for noise in ("alike", "by tokens", "signal"):
                 rng, rows = np.random.default_rng(0), []
@@ -43,9 +41,8 @@ def main(words: list[str]) -> None:
                         layer, other = layer + own[2], drawn[1] + own[1] + own[2]
                     beyond = Beyond(given, Space("text", other), PERMUTATIONS, repeat, hollowed)
                     (part,) = beyond.of([layer])
-                    p = (1 + int((part.null >= part.tested).sum())) / (1 + PERMUTATIONS)
                     half = 1.96 * part.stretch * part.pseudo.std(ddof=1) / np.sqrt(len(given))
-                    rows.append((part.value, p, half))
+                    rows.append((part.value, part.p, half))
                 value, p, half = np.array(rows).T
                 truth = value.mean() if noise == "signal" else 0.0
                 what = f"{name}, {beyond.basis.shape[1]} dimensions left, {'hollow' if hollowed else 'turned'} kernels, noise {noise}"

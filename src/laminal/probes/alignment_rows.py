@@ -71,6 +71,11 @@ class Partial:
     tested: float
     stretch: float
 
+    @property
+    def p(self) -> float:
+        """How often the null is as large."""
+        return p_value(self.tested, self.null)
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -100,7 +105,7 @@ class Rows:
             yield self.score(f"null{ending}", setting, (mean, *bounds), nan, None, keys)
             beyond = [each - mean for each in (found.value, low, high)]
             yield self.score(f"delta{ending}", setting, tuple(beyond), 0.0, better, keys)
-            p = (1 + int((drawn >= found.value).sum())) / (1 + len(drawn))
+            p = p_value(found.value, drawn)
             yield self.score(f"p{ending}", setting, (p, p, p), nan, None, keys, unit="probability")
             if spread > 0:
                 yield self.score(f"z{ending}", setting, tuple(each / spread for each in beyond), 0.0, better, keys, unit="null spreads")
@@ -156,8 +161,7 @@ class Rows:
             yield self.undefined(f"{setting} {metric}", "without some of the words the features do not vary", keys)
             return
         yield self.score(metric, setting, (found.value, low, high), float(found.null.mean()), True, keys)
-        p = (1 + int((found.null >= found.tested).sum())) / (1 + len(found.null))
-        yield self.score(f"p_{metric}", setting, (p, p, p), float("nan"), None, keys, unit="probability")
+        yield self.score(f"p_{metric}", setting, (found.p,) * 3, float("nan"), None, keys, unit="probability")
 
     def items(self, setting: str, found: Against, keys: Keys) -> Items:
         """Give what each word adds to CKA."""
@@ -198,6 +202,11 @@ class Rows:
             return
         chance = float(np.trace(a) * np.trace(b)) / (len(a) - 1)  # of centred matrices: mean over all permutations
         yield self.score(metric, setting, (value, *self.interval(pseudo)), chance, True, keys)
+
+
+def p_value(value: float, null: Float[np.ndarray, " count"]) -> float:
+    """Share of a permutation null, and of the value itself, that is at least the value."""
+    return (1 + int((null >= value).sum())) / (1 + len(null))
 
 
 def strata(words: Sequence[str]) -> Int[np.ndarray, " w"]:

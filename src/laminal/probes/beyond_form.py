@@ -4,13 +4,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from laminal.errors import DataError
+from laminal.features import WordFeatures
 from laminal.measures.cka import gram, pseudo_values, unit
 from laminal.measures.partial import complement, hollow, hollowing, within
 from laminal.measures.permutations import permutations, permuted_products
-from laminal.probes.alignment_rows import Partial, Space
+from laminal.probes.alignment_rows import Partial, Space, strata
+from laminal.probes.word_types import Types, duration_powers, phone_counts, phones_at, place_powers, speaker_shares
+
+ONSET = (0, 1)  # places of the phones that a word begins with: text models read words in pieces, so words that begin alike are near
+
+
+def form_of(types: Types, found: WordFeatures, kept: Bool[np.ndarray, " types"]) -> Float[np.ndarray, "w f"]:
+    """Form of the words kept: counts of phones and letters, powers of the log duration."""
+    words = words_of(types, kept)
+    return np.concatenate([phone_counts(words), strata(words)[:, None], duration_powers(types, found)[kept]], axis=1)
+
+
+def controls_of(types: Types, found: WordFeatures, kept: Bool[np.ndarray, " types"]) -> Float[np.ndarray, "w c"]:
+    """Form, the first two phones, who says a word how often, and powers of the time at which it comes in its utterances."""
+    said = [which(types, found)[kept] for which in (speaker_shares, place_powers)]
+    return np.concatenate([form_of(types, found, kept), phones_at(words_of(types, kept), ONSET), *said], axis=1)
+
+
+def words_of(types: Types, kept: Bool[np.ndarray, " types"]) -> list[str]:
+    """Give the words kept, in their order."""
+    return [word for word, there in zip(types.words, kept, strict=True) if there]
 
 
 class Beyond:

@@ -139,7 +139,8 @@ class Measured:
             compared = [found.get(name) for setting in INDEX for name in (setting, randoms.get(setting, ""))]
             ratio = None if None in compared else phonsem(*(each for each in compared if each is not None))
             splits[split] = SplitFigures(sets, ratio)
-        return Figures(splits, {name: each[:, self.listed] for name, each in values.items()})
+        listed = self.listed
+        return Figures(splits, {name: each[:, listed] for name, each in values.items()})
 
     def _distances(self) -> dict[str, Float[np.ndarray, "p k"]]:
         """Distances of all pairs of every set in every column."""

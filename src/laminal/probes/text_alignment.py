@@ -23,19 +23,15 @@ from laminal.measures.bootstrap import multiplicities
 from laminal.measures.cka import gram, pseudo_values, unit
 from laminal.measures.permutations import merged, permutations, permuted_products
 from laminal.probes.alignment_rows import BEYOND, METRICS, NOWHERE, Against, Keys, Rows, Space, strata
-from laminal.probes.beyond_form import Beyond
+from laminal.probes.beyond_form import Beyond, controls_of, form_of, words_of
 from laminal.probes.llm_words import Listener, heard_words, unfit
 from laminal.probes.word_types import (
     STRATUM,
     Types,
     candidates,
     drawn,
-    duration_powers,
     durations,
     phone_counts,
-    phones_at,
-    place_powers,
-    speaker_shares,
     type_means,
 )
 from laminal.results import Items, Score, Undefined
@@ -46,7 +42,6 @@ from laminal.word_shards import Slice
 
 FEWEST = 30  # word types
 LAYER_BYTES = 300_000_000  # of centred kernel matrices held at once
-ONSET = (0, 1)  # places of the phones that a word begins with: text models read words in pieces, so words that begin alike are near
 SHOWN = 5  # words named in an error
 
 
@@ -187,7 +182,7 @@ class TextAlignment:
         for utterance, reason in found.failed:
             yield Undefined(probe=self.name, what=f"{setting}, {keys['slice']}: {utterance}", reason=reason)
         kept = type_means(sample.types, found)[1]
-        words = [word for word, there in zip(sample.types.words, kept, strict=True) if there]
+        words = words_of(sample.types, kept)
         times = multiplicities(max(len(words), 1), self.draws, self.seed)
         rows = Rows(self.name, self.version, self.space.name, words, times, self.seed, keys)
         if len(words) < FEWEST:
@@ -203,13 +198,16 @@ class TextAlignment:
             yield rows.undefined(setting, f"{self.space.name}: {error}")
             return
         controls = {"phones_as_speech": sample.phones[kept], "duration_as_speech": durations(sample.types, found)[kept]}
-        form = np.concatenate([sample.phones[kept], strata(words)[:, None], duration_powers(sample.types, found)[kept]], axis=1)
         beyond = {}
-        said = [which(sample.types, found)[kept] for which in (speaker_shares, place_powers)]
-        more = np.concatenate([form, phones_at(words, ONSET), *said], axis=1)
-        for metric, given in zip(BEYOND, (form, more), strict=True):
+        for metric, explaining in zip(BEYOND, (form_of, controls_of), strict=True):
             try:
-                beyond[metric] = Beyond(given, spaces[setting], self.permutations, self.seed, hollowed=metric == "beyond_controls")
+                beyond[metric] = Beyond(
+                    explaining(sample.types, found, kept),
+                    spaces[setting],
+                    self.permutations,
+                    self.seed,
+                    hollowed=metric == "beyond_controls",
+                )
             except DataError as error:
                 yield rows.undefined(f"{setting} {metric}", str(error))
         heard = [Heard(vectors, name, NOWHERE) for name, vectors in controls.items()]

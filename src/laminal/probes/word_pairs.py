@@ -119,8 +119,9 @@ class WordPairs:
         measured = Measured(sample, words, self.modes, self.distances, self.items, self.draws, seed)
         found = figures(measured, self.cache)
         self.recalled += found.recalled
+        columns = measured.columns
         for split, each in found.splits.items():
-            rows = Rows(self.name, self.version, split, seed, measured.columns)
+            rows = Rows(self.name, self.version, split, seed, columns)
             for setting, random in sample.randoms.items():
                 yield from rows.setting(setting, each.sets[setting], each.sets[random])
             for random in dict.fromkeys(sample.randoms.values()):

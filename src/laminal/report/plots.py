@@ -128,7 +128,7 @@ def articulated(points: Sequence[Checkpoint]) -> Any:
         level = point.find(probe, metric, setting)
         if level is not None:
             axis.axhline(level.value, color=colour, linestyle="--", linewidth=0.8, label=label)
-    axis.set(ylabel="held-out PWCCA", xlabel="codebooks accumulated" if articulation.ground(point).accumulated else "layer")
+    axis.set(ylabel="held-out PWCCA", xlabel=point.axis)
     every = 1 + len(layers) // 24  # names of 46 codebooks would lie on each other
     axis.set_xticks(range(0, len(layers), every), layers[::every])
     axis.legend(fontsize=7, ncols=2, title=point.label or None, loc="lower center", bbox_to_anchor=(0.5, 1.0))
